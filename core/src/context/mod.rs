@@ -1,0 +1,77 @@
+//! Trace context: what travels between processes so that their spans form one tree.
+//!
+//! Input: header values, as they came. Output: a [`SpanContext`] and the borrowed or owned forms of
+//! `tracestate` and `baggage`. Bound: fixed sizes throughout; malformed input costs a request nothing
+//! but a fresh trace.
+
+mod flags;
+mod id;
+
+pub use flags::TraceFlags;
+pub use id::{SpanId, TraceId};
+
+/// The part of a span that travels: ids, flags, and whether it came from another process.
+///
+/// Always valid: the ids cannot be zero. SPEC: OpenTelemetry Trace API, "SpanContext".
+///
+/// ```
+/// use spanlet::{SpanContext, SpanId, TraceFlags, TraceId};
+/// let trace = TraceId::from_bytes([1; 16]).unwrap();
+/// let span = SpanId::from_bytes([2; 8]).unwrap();
+/// let cx = SpanContext::new(trace, span, TraceFlags::SAMPLED);
+/// assert!(cx.is_sampled() && !cx.is_remote());
+/// assert!(cx.remote().is_remote());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct SpanContext {
+    trace_id: TraceId,
+    span_id: SpanId,
+    flags: TraceFlags,
+    is_remote: bool,
+}
+
+impl SpanContext {
+    /// A context of this process.
+    #[inline(always)]
+    pub const fn new(trace_id: TraceId, span_id: SpanId, flags: TraceFlags) -> Self {
+        SpanContext {
+            trace_id,
+            span_id,
+            flags,
+            is_remote: false,
+        }
+    }
+    /// The same context, marked as received from another process.
+    #[inline(always)]
+    #[must_use]
+    pub const fn remote(mut self) -> Self {
+        self.is_remote = true;
+        self
+    }
+    /// The trace that the span belongs to.
+    #[inline(always)]
+    pub const fn trace_id(&self) -> TraceId {
+        self.trace_id
+    }
+    /// The span.
+    #[inline(always)]
+    pub const fn span_id(&self) -> SpanId {
+        self.span_id
+    }
+    /// The W3C flags.
+    #[inline(always)]
+    pub const fn flags(&self) -> TraceFlags {
+        self.flags
+    }
+    /// Whether the SAMPLED flag is set.
+    #[inline(always)]
+    pub const fn is_sampled(&self) -> bool {
+        self.flags.is_sampled()
+    }
+    /// Whether it came from another process.
+    #[inline(always)]
+    pub const fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+}

@@ -1,0 +1,1 @@
+//! spanlet's examples.

@@ -1,0 +1,2 @@
+//! The `spanlet` command.
+fn main() {}
