@@ -17,6 +17,31 @@
 #[cfg(any(test, loom, step))]
 extern crate std;
 
+pub mod clock;
 pub mod context;
 
+mod attribute;
+#[allow(unsafe_code, reason = "writes and reads the words of records")]
+mod record;
+#[allow(unsafe_code, reason = "hands a span's words on")]
+mod recorder;
+mod sampler;
+#[allow(unsafe_code, reason = "hands out the words of its buffer")]
+mod span;
+
+#[allow(unsafe_code, reason = "reads the records that it keeps")]
+pub mod testing;
+
+pub use attribute::{KeyValue, StrArray, StrArrayIter, Value};
+pub use clock::{Clock, Extend32, TickRate, Ticks, UnixAnchor};
 pub use context::{SpanContext, SpanId, TraceFlags, TraceId};
+pub use record::{
+    Attributes, EventView, Events, InstrumentationScope, LinkView, Links, LocalRecord, SpanKind,
+    SpanView, Status,
+};
+pub use recorder::{EndedUnsampled, FinishedSpan, Recorder, SpanLimits};
+pub use sampler::{
+    AlwaysOff, AlwaysOn, Sampler, SamplingDecision, SamplingParameters, SamplingResult,
+    ThresholdUpdate,
+};
+pub use span::{InlineBuf, ParentContext, Span, SpanBuf, SpanBuilder};

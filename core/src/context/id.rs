@@ -21,6 +21,9 @@ use core::num::NonZeroU64;
 pub struct TraceId([u64; 2]);
 
 impl TraceId {
+    /// Stands in where an id is known to be valid and the type system cannot know it.
+    pub(crate) const INVALID: Self = TraceId([0; 2]);
+
     /// `None` for all zeros.
     #[inline(always)]
     pub const fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
@@ -79,6 +82,9 @@ impl TraceId {
 pub struct SpanId(NonZeroU64);
 
 impl SpanId {
+    /// As [`TraceId::INVALID`]; the largest id, since zero has no form.
+    pub(crate) const INVALID: Self = SpanId(NonZeroU64::MAX);
+
     /// `None` for all zeros.
     #[inline(always)]
     pub const fn from_bytes(bytes: [u8; 8]) -> Option<Self> {

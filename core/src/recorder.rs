@@ -1,0 +1,152 @@
+//! What an open span needs from its surroundings.
+//!
+//! One trait between the span and whoever owns clock, ids, sampler and ring: a device's static
+//! [`Tracer`](crate::Tracer), a server's thread-local recorder, an edge function's arena, or the global
+//! tracer that libraries see.
+
+use crate::clock::Ticks;
+use crate::context::{SpanContext, SpanId, TraceFlags, TraceId};
+use crate::record::{HEADER, Header, InstrumentationScope};
+use crate::sampler::{SamplingParameters, SamplingResult};
+use core::mem::MaybeUninit;
+
+/// A tracer as spans see it. `Copy`, because every open span keeps one: a reference, or a zero-sized
+/// type that finds a thread-local or a `static`.
+pub trait Recorder: Copy {
+    /// The present.
+    fn now(self) -> Ticks;
+    /// A fresh span id.
+    fn span_id(self) -> SpanId;
+    /// A fresh trace id, with [`TraceFlags::RANDOM`] if its low 56 bits are random.
+    fn trace_id(self) -> (TraceId, TraceFlags);
+    /// The sampling decision.
+    fn sample(self, parameters: &SamplingParameters<'_>) -> SamplingResult;
+    /// Takes the record of an ended span, or counts it as lost.
+    fn record(self, span: FinishedSpan<'_>);
+    /// Counts a start: `recording` is false for a span that was dropped by its sampler.
+    fn started(self, recording: bool);
+
+    /// The limits of a span.
+    #[inline(always)]
+    fn limits(self) -> SpanLimits {
+        SpanLimits::DEFAULT
+    }
+    /// The scope of its spans where it is not the exporter's default.
+    #[inline(always)]
+    fn scope(self) -> Option<&'static InstrumentationScope<'static>> {
+        None
+    }
+    /// The span that new spans become children of when nobody names a parent.
+    #[inline(always)]
+    fn current(self) -> Option<SpanContext> {
+        None
+    }
+    /// Whether a record-only span that ends is to be kept; see [`Escalation`](crate::Escalation).
+    #[inline]
+    fn escalate(self, ended: &EndedUnsampled) -> bool {
+        let _ = ended;
+        false
+    }
+}
+
+/// What an escalation decides on: a span that was recorded but not sampled, at its end.
+#[derive(Clone, Copy, Debug)]
+pub struct EndedUnsampled {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// Whether it ended with status Error.
+    pub is_error: bool,
+    /// How long it took, in ticks.
+    pub duration_ticks: u64,
+}
+
+/// The record of an ended span: a header, and the entries behind it.
+///
+/// Only a span can make one, which is why a ring that takes nothing else can be trusted to hold records.
+#[derive(Clone, Copy)]
+pub struct FinishedSpan<'a> {
+    header: &'a Header,
+    entries: &'a [MaybeUninit<u64>],
+    len: usize,
+}
+
+impl<'a> FinishedSpan<'a> {
+    /// # Safety
+    /// `entries` must be whole groups of four words, the first `len` of them initialised entries, and all
+    /// that header and entries refer to static.
+    #[inline(always)]
+    pub(crate) unsafe fn new(
+        header: &'a Header,
+        entries: &'a [MaybeUninit<u64>],
+        len: usize,
+    ) -> Self {
+        debug_assert!(len <= entries.len());
+        FinishedSpan {
+            header,
+            entries,
+            len,
+        }
+    }
+    /// The header; the low half of its first word is the ring's.
+    #[inline(always)]
+    pub(crate) fn header(&self) -> &'a Header {
+        self.header
+    }
+    /// The entries.
+    pub(crate) fn entry_words(&self) -> &'a [u64] {
+        let words = self.entries.get(..self.len).unwrap_or(&[]);
+        // SAFETY: `new` was promised that these are initialised.
+        unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), words.len()) }
+    }
+    /// The entries, rounded up to whole groups of four words.
+    #[inline(always)]
+    pub(crate) fn entries(&self) -> &'a [MaybeUninit<u64>] {
+        self.entries
+    }
+    /// Words of header and entries.
+    #[inline(always)]
+    pub fn words(&self) -> usize {
+        HEADER + self.len
+    }
+}
+
+/// How much a span may hold. SPEC: Trace SDK, "Span Limits".
+///
+/// ```
+/// use spanlet::SpanLimits;
+/// let limits = SpanLimits { attribute_count: 16, ..SpanLimits::DEFAULT };
+/// assert_eq!(limits.event_count, 128);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanLimits {
+    /// Attributes of a span.
+    pub attribute_count: u16,
+    /// Events of a span.
+    pub event_count: u16,
+    /// Links of a span.
+    pub link_count: u16,
+    /// Attributes of an event.
+    pub event_attribute_count: u16,
+    /// Attributes of a link.
+    pub link_attribute_count: u16,
+    /// Bytes of a text, or of each text of an array; longer ones are cut at a char boundary.
+    pub attribute_value_length: u32,
+}
+
+impl SpanLimits {
+    /// The specification's defaults: 128 of each, values of any length.
+    pub const DEFAULT: Self = SpanLimits {
+        attribute_count: 128,
+        event_count: 128,
+        link_count: 128,
+        event_attribute_count: 128,
+        link_attribute_count: 128,
+        attribute_value_length: u32::MAX,
+    };
+}
+
+impl Default for SpanLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

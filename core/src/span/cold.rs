@@ -1,0 +1,440 @@
+//! The span's rare ways: values that are set again or cut, items with attributes, texts, drops, growth.
+//!
+//! Out of line, so that the setters stay small where they are inlined.
+
+use super::*;
+use crate::attribute::{self, StrArray};
+use crate::recorder::EndedUnsampled;
+use core::fmt::Write;
+
+/// Bytes of an error's message that [`Span::record_error`] keeps.
+const MESSAGE: usize = 256;
+
+/// Whether a text of `value` is longer than `longest` bytes.
+#[inline(always)]
+pub(super) fn is_longer(value: &Value<'_>, longest: u32) -> bool {
+    let longest = longest as usize;
+    match value {
+        Value::Str(text) => text.len() > longest,
+        Value::Static(text) => text.len() > longest,
+        Value::Bytes(bytes) => bytes.len() > longest,
+        Value::StrArray(texts) => texts.iter().any(|text| text.len() > longest),
+        _ => false,
+    }
+}
+
+fn cut<'v>(value: &Value<'v>, longest: u32) -> Value<'v> {
+    match *value {
+        Value::Str(text) => Value::Str(attribute::cut(text, longest)),
+        Value::Static(text) => Value::Str(attribute::cut(text, longest)),
+        Value::Bytes(bytes) => Value::Bytes(bytes.get(..longest as usize).unwrap_or(bytes)),
+        Value::StrArray(texts) => Value::StrArray(StrArray::cut(texts, longest)),
+        other => other,
+    }
+}
+
+/// What of a span was dropped.
+#[derive(Clone, Copy)]
+enum Dropped {
+    Attribute,
+    Event,
+    Link,
+    /// Not dropped: cut.
+    Value,
+}
+
+impl<R: Recorder, B: SpanBuf> Span<R, B> {
+    /// Grows the buffer so that `end` words and the counts fit.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn more_room(&mut self, end: usize) -> bool {
+        let used = self.pos as usize;
+        self.pos != OFF
+            && end + COUNTS_WORDS <= MAX_WORDS - HEADER
+            && self.buf.grow(used, end + COUNTS_WORDS)
+            && end + COUNTS_WORDS <= self.buf.words().len()
+    }
+
+    #[cold]
+    fn count(&mut self, what: Dropped) {
+        let meta = self.word(META);
+        if meta & META_HAS_COUNTS == 0 {
+            self.set_word(META, meta | META_HAS_COUNTS);
+            self.dropped.write([0; 4]);
+        }
+        // SAFETY: written above, now or before: META says so.
+        let [attributes, events, links, values] = unsafe { self.dropped.assume_init_mut() };
+        let count = match what {
+            Dropped::Attribute => attributes,
+            Dropped::Event => events,
+            Dropped::Link => links,
+            Dropped::Value => values,
+        };
+        *count = count.saturating_add(1);
+    }
+    #[cold]
+    #[inline(never)]
+    pub(super) fn no_room_for_attribute(&mut self) {
+        self.count(Dropped::Attribute);
+    }
+    #[cold]
+    #[inline(never)]
+    pub(super) fn drop_event(&mut self) {
+        self.count(Dropped::Event);
+    }
+
+    /// A key that may have been set before, or one too many, or an empty one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn attribute_again(&mut self, key: &'static str, value: Value<'_>) {
+        if key.is_empty() {
+            return self.count(Dropped::Attribute);
+        }
+        let longest = self.rec.limits().attribute_value_length;
+        let value = if is_longer(&value, longest) {
+            self.count(Dropped::Value);
+            cut(&value, longest)
+        } else {
+            value
+        };
+        let n = EntryWriter::attribute_words(key, &value);
+        let old = self.find_key(key);
+        if self.left.attributes == 0 && old.is_none() {
+            return self.count(Dropped::Attribute);
+        }
+        if !self.replace(old, n) {
+            return self.count(Dropped::Attribute);
+        }
+        self.left.attributes -= old.is_none() as u16;
+        self.seen |= key_bit(key);
+        if !EntryWriter::attribute(self, key, 0, value) {
+            self.count(Dropped::Attribute);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn attribute_cut(&mut self, key: &'static str, value: Value<'_>, longest: u32) {
+        self.count(Dropped::Value);
+        let value = cut(&value, longest);
+        if EntryWriter::attribute(self, key, 0, value) {
+            self.seen |= key_bit(key);
+            self.left.attributes -= 1;
+        } else {
+            self.count(Dropped::Attribute);
+        }
+    }
+
+    /// Sets an attribute whose key is not constant: the key is copied too.
+    ///
+    /// As [`set_attribute`](Self::set_attribute) otherwise. A key set before by either way gets the new
+    /// value.
+    pub fn set_attribute_copied<'v>(
+        &mut self,
+        key: &str,
+        value: impl Into<Value<'v>>,
+    ) -> &mut Self {
+        self.attribute_copied(key, value.into());
+        self
+    }
+    fn attribute_copied(&mut self, key: &str, value: Value<'_>) {
+        if self.pos == OFF {
+            return;
+        }
+        let longest = self.rec.limits().attribute_value_length;
+        let value = if is_longer(&value, longest) {
+            self.count(Dropped::Value);
+            cut(&value, longest)
+        } else {
+            value
+        };
+        let bit = key_bit(key);
+        let old = if self.seen & bit != 0 {
+            self.find_key(key)
+        } else {
+            None
+        };
+        let n = EntryWriter::attribute_copied_words(key, &value);
+        if self.left.attributes == 0 && old.is_none() || !self.replace(old, n) {
+            return self.count(Dropped::Attribute);
+        }
+        if EntryWriter::attribute_copied(self, key, 0, value) {
+            self.left.attributes -= old.is_none() as u16;
+            self.seen |= bit;
+        } else {
+            self.count(Dropped::Attribute);
+        }
+    }
+
+    /// The words, from and to, of the entry that `is` finds.
+    fn find(&self, is: impl Fn(&Entry<'_>) -> bool) -> Option<(usize, usize)> {
+        let words = self.buf.words().get(..self.pos as usize)?;
+        let base = words.as_ptr().cast::<u64>();
+        // SAFETY: the words up to `pos` are whole entries that this span wrote, and what they refer to is
+        // static.
+        let mut entries = unsafe { Entries::of(core::slice::from_raw_parts(base, words.len())) };
+        loop {
+            let from = entries.offset_from(base);
+            if is(&entries.next()?) {
+                return Some((from, entries.offset_from(base)));
+            }
+        }
+    }
+    /// A text of the span.
+    pub(super) fn text_of(&self, wanted: TextKind) -> Option<&str> {
+        let words = self.buf.words().get(..self.pos as usize)?;
+        // SAFETY: as in `find`.
+        let mut entries = unsafe {
+            Entries::of(core::slice::from_raw_parts(
+                words.as_ptr().cast::<u64>(),
+                words.len(),
+            ))
+        };
+        entries.find_map(|entry| match entry {
+            Entry::Text(kind, text) if kind == wanted => Some(text),
+            _ => None,
+        })
+    }
+    fn find_key(&self, wanted: &str) -> Option<(usize, usize)> {
+        self.find(|entry| {
+            matches!(entry, Entry::Attribute { of_item: false, key, .. } if key.text == wanted)
+        })
+    }
+    fn find_text(&self, wanted: TextKind) -> Option<(usize, usize)> {
+        self.find(|entry| matches!(entry, Entry::Text(kind, _) if *kind == wanted))
+    }
+    /// Takes the entry `old` out, if `n` words will then find room: else nothing changes.
+    fn replace(&mut self, old: Option<(usize, usize)>, n: usize) -> bool {
+        let (from, to) = old.unwrap_or((0, 0));
+        let used = self.pos as usize;
+        let end = used - (to - from) + n;
+        if end + COUNTS_WORDS > self.buf.words().len() && !self.more_room(end) {
+            return false;
+        }
+        if let Some(words) = self.buf.words_mut().get_mut(..used) {
+            words.copy_within(to.., from);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "less than before")]
+        {
+            self.pos = (used - (to - from)) as u32;
+        }
+        true
+    }
+
+    /// Sets a text of the span, instead of the one of its kind that is there.
+    #[cold]
+    fn set_text(&mut self, kind: TextKind, text: &str) -> bool {
+        let longest = u32::from(u16::MAX);
+        let text = attribute::cut(text, longest);
+        let old = self.find_text(kind);
+        if self.pos == OFF || !self.replace(old, EntryWriter::text_words(text)) {
+            return false;
+        }
+        let meta = self.word(META);
+        self.set_word(META, meta | META_HAS_TEXT);
+        EntryWriter::text(self, kind, 0, text)
+    }
+
+    /// Changes the name. The text is copied. Without room the old name stays.
+    pub fn update_name(&mut self, name: &str) -> &mut Self {
+        if self.pos != OFF && !self.set_text(TextKind::Name, name) {
+            self.count(Dropped::Value);
+        }
+        self
+    }
+    /// Sets status Error with a description, unless the status is already Ok.
+    pub fn set_error(&mut self, description: &str) -> &mut Self {
+        let ok = self.word(META) >> META_STATUS_SHIFT & 3 == Status::Ok.to_wire() as u64;
+        if self.pos != OFF && !ok {
+            self.set_status(Status::Error);
+            if !self.set_text(TextKind::StatusDescription, description) {
+                self.count(Dropped::Value);
+            }
+        }
+        self
+    }
+    /// Records an error: an `exception` event with `exception.type` and `exception.message`, and status
+    /// Error with the message as description. The message is the error's text and its sources', 256
+    /// bytes of it.
+    ///
+    /// SPEC: semantic conventions, "Recording errors on spans" and "Exceptions".
+    #[cold]
+    pub fn record_error<E: core::error::Error + ?Sized>(&mut self, error: &E) -> &mut Self {
+        if self.pos == OFF {
+            return self;
+        }
+        let mut message = Message::default();
+        // A full message is not a failure: the rest is cut.
+        let _ = write!(message, "{error}");
+        let mut source = error.source();
+        while let Some(error) = source {
+            let _ = write!(message, ": {error}");
+            source = error.source();
+        }
+        self.add_event(
+            "exception",
+            &[
+                KeyValue::new("exception.type", Value::Static(core::any::type_name::<E>())),
+                KeyValue::new("exception.message", message.0.as_str()),
+            ],
+        );
+        self.set_error(&message.0)
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn event_with(
+        &mut self,
+        name: &'static str,
+        at: Ticks,
+        attributes: &[KeyValue<'_>],
+    ) {
+        let limits = self.rec.limits();
+        let limit = limits.event_attribute_count as usize;
+        let n = item_words(attributes, limit, limits.attribute_value_length);
+        if !packs(name, KEY_BITS) || !self.has_room(EVENT_WORDS.saturating_add(n)) {
+            return self.count(Dropped::Event);
+        }
+        self.left.events -= 1;
+        EntryWriter::event(self, name, at.0);
+        self.item_attributes(attributes, limit, limits.attribute_value_length);
+    }
+
+    /// As [`add_link`](Self::add_link), with the trace state of the span that is linked to.
+    #[cold]
+    pub fn add_link_with_state(
+        &mut self,
+        to: &SpanContext,
+        trace_state: Option<&str>,
+        attributes: &[KeyValue<'_>],
+    ) -> &mut Self {
+        if self.pos == OFF {
+            return self;
+        }
+        let limits = self.rec.limits();
+        let limit = limits.link_attribute_count as usize;
+        let n = item_words(attributes, limit, limits.attribute_value_length)
+            .saturating_add(trace_state.map_or(0, EntryWriter::text_words));
+        if self.left.links == 0 || !self.has_room(LINK_WORDS.saturating_add(n)) {
+            self.count(Dropped::Link);
+            return self;
+        }
+        self.left.links -= 1;
+        EntryWriter::link(self, to);
+        if let Some(text) = trace_state {
+            EntryWriter::text(self, TextKind::TraceState, OF_ITEM, text);
+        }
+        self.item_attributes(attributes, limit, limits.attribute_value_length);
+        self
+    }
+
+    /// Whether `n` more words fit, after growing if need be.
+    fn has_room(&mut self, n: usize) -> bool {
+        let end = (self.pos as usize).saturating_add(n);
+        end.saturating_add(COUNTS_WORDS) <= self.buf.words().len() || self.more_room(end)
+    }
+
+    /// Writes the attributes of the item just written; room was checked.
+    fn item_attributes(&mut self, attributes: &[KeyValue<'_>], limit: usize, longest: u32) {
+        let mut dropped = attributes.len().saturating_sub(limit);
+        for kv in attributes.iter().take(limit) {
+            let mut value = kv.value;
+            if is_longer(&value, longest) {
+                self.count(Dropped::Value);
+                value = cut(&value, longest);
+            }
+            let written =
+                !kv.key.is_empty() && EntryWriter::attribute(self, kv.key, OF_ITEM, value);
+            dropped += !written as usize;
+        }
+        if dropped != 0 {
+            EntryWriter::item_counts(self, u32::try_from(dropped).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// The end of a span that was recorded only in case it fails, or that has counts to append.
+    /// `false`: it is not kept.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn finish_rare(&mut self, start: u64, at: Ticks) -> bool {
+        let meta = self.word(META);
+        if meta & META_RECORD_ONLY != 0 {
+            let ended = EndedUnsampled {
+                trace_id: self.context().trace_id(),
+                is_error: meta >> META_STATUS_SHIFT & 3 == Status::Error.to_wire() as u64,
+                duration_ticks: at.0.saturating_sub(start),
+            };
+            if !self.rec.escalate(&ended) {
+                return false;
+            }
+            self.set_word(META, meta | META_ESCALATED);
+        }
+        if meta & META_HAS_COUNTS != 0 {
+            // SAFETY: META says that they were written.
+            let counts = unsafe { self.dropped.assume_init() };
+            let at = self.pos as usize;
+            // The room kept for this; missing only if the buffer never had a word.
+            match self.buf.words_mut().get_mut(at..at + COUNTS_WORDS) {
+                Some([head, first, second]) => {
+                    let [a, b, c, d] = counts;
+                    head.write(TAG_COUNTS << TAG_SHIFT);
+                    first.write(a as u64 | (b as u64) << 32);
+                    second.write(c as u64 | (d as u64) << 32);
+                    #[expect(clippy::cast_possible_truncation, reason = "below 2^15")]
+                    {
+                        self.pos += COUNTS_WORDS as u32;
+                    }
+                }
+                _ => {
+                    let meta = self.word(META);
+                    self.set_word(META, meta & !META_HAS_COUNTS);
+                }
+            }
+        }
+        true
+    }
+
+    /// What `SpanBuilder::start` adds where it is not the plain case.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn begin_with(&mut self, trace_state: Option<&str>) {
+        if let Some(scope) = self.rec.scope()
+            && EntryWriter::scope(self, scope)
+        {
+            let meta = self.word(META);
+            self.set_word(META, meta | META_HAS_SCOPE);
+        }
+        if let Some(text) = trace_state
+            && !text.is_empty()
+        {
+            self.set_text(TextKind::TraceState, text);
+        }
+    }
+}
+
+/// Words that an item's attributes take, with the count of those over the limit.
+fn item_words(attributes: &[KeyValue<'_>], limit: usize, longest: u32) -> usize {
+    let kept = attributes.iter().take(limit);
+    // One more, for the count of those that cannot be expressed or are over the limit.
+    kept.fold(1, |n: usize, kv| {
+        let value = cut(&kv.value, longest);
+        match EntryWriter::attribute_words(kv.key, &value) {
+            NEVER => n,
+            words => n.saturating_add(words),
+        }
+    })
+}
+
+/// A message of fixed room: what does not fit is cut at a char boundary.
+#[derive(Default)]
+struct Message(heapless::String<MESSAGE>);
+
+impl Write for Message {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let room = MESSAGE - self.0.len();
+        let longest = u32::try_from(room).unwrap_or(u32::MAX);
+        self.0
+            .push_str(attribute::cut(text, longest))
+            .map_err(|_| core::fmt::Error)
+    }
+}

@@ -1,0 +1,289 @@
+//! The open span.
+//!
+//! Input: setters. Output: a finished record, pushed into the recorder's ring at the end. Bound: the
+//! buffer's words; what does not fit is dropped whole and counted. Costs are measured in
+//! `benches/README.md`.
+
+mod buffer;
+mod builder;
+mod cold;
+
+pub use buffer::{InlineBuf, SpanBuf};
+pub use builder::{ParentContext, SpanBuilder};
+
+use crate::attribute::{KeyValue, Value};
+use crate::clock::Ticks;
+use crate::context::{SpanContext, SpanId, TraceFlags, TraceId};
+use crate::record::*;
+use crate::recorder::{FinishedSpan, Recorder};
+use core::mem::MaybeUninit;
+
+/// An open span. It ends when it is dropped, or by [`end`](Span::end).
+///
+/// `R` finds the recorder, `B` holds the entries. A span that its sampler dropped records nothing and
+/// still has a [`context`](Span::context) to propagate; each setter on it costs one comparison.
+///
+/// Setters take `&mut self`: a builder by value would copy the buffer. A span may move to another thread
+/// if its recorder may; two threads cannot use one span at once, and need not: they take its context and
+/// start children.
+#[repr(C)]
+pub struct Span<R: Recorder, B: SpanBuf> {
+    /// What the record starts with, kept here so that a span without entries touches no buffer and one
+    /// that is not recorded still has its context.
+    header: [MaybeUninit<u64>; HEADER],
+    rec: R,
+    /// Words used in `buf`; [`OFF`] when nothing is recorded, so that the check for room is the only one.
+    pos: u32,
+    /// Items that the limits still allow.
+    left: Left,
+    /// A bit per hash of the keys set so far: a bit set twice may be a key set twice.
+    seen: u64,
+    /// Dropped attributes, events, links, and cut values: written with [`META_HAS_COUNTS`].
+    dropped: MaybeUninit<[u32; 4]>,
+    buf: B,
+}
+
+#[derive(Clone, Copy)]
+struct Left {
+    attributes: u16,
+    events: u16,
+    links: u16,
+}
+
+/// Larger than any room, and far enough from overflow.
+const OFF: u32 = u32::MAX >> 1;
+
+impl<R: Recorder, B: SpanBuf> Span<R, B> {
+    /// A header word that `start` has written.
+    #[inline(always)]
+    fn word(&self, i: usize) -> u64 {
+        debug_assert!(i <= SPAN);
+        // SAFETY: every constructor writes the words up to SPAN, recording or not.
+        unsafe { self.header.get_unchecked(i).assume_init() }
+    }
+    #[inline(always)]
+    fn set_word(&mut self, i: usize, word: u64) {
+        if let Some(to) = self.header.get_mut(i) {
+            to.write(word);
+        }
+    }
+
+    /// Ids and flags, to propagate and to start children from.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the byte")]
+    pub fn context(&self) -> SpanContext {
+        SpanContext::new(
+            TraceId::from_words([self.word(TRACE), self.word(TRACE + 1)])
+                .unwrap_or(TraceId::INVALID),
+            SpanId::from_word(self.word(SPAN)).unwrap_or(SpanId::INVALID),
+            TraceFlags::from_byte((self.word(META) >> META_FLAGS_SHIFT) as u8),
+        )
+    }
+    /// Whether what is set is recorded. False for a dropped span and after the end.
+    #[inline(always)]
+    pub fn is_recording(&self) -> bool {
+        self.pos != OFF
+    }
+
+    /// Sets an attribute. A key that was set before gets the new value.
+    ///
+    /// The value is copied, except for [`Value::Static`], which is kept by reference. What is over the
+    /// limits or finds no room is dropped whole and counted in `dropped_attributes`, and so is an empty
+    /// key.
+    #[inline(always)]
+    pub fn set_attribute<'v>(
+        &mut self,
+        key: &'static str,
+        value: impl Into<Value<'v>>,
+    ) -> &mut Self {
+        self.attribute(key, value.into());
+        self
+    }
+    /// Sets an attribute to a constant text, kept by reference: 16 bytes whatever its length.
+    #[inline(always)]
+    pub fn set_static(&mut self, key: &'static str, value: &'static str) -> &mut Self {
+        self.attribute(key, Value::Static(value));
+        self
+    }
+    /// Sets several attributes.
+    pub fn set_attributes(&mut self, attributes: &[KeyValue<'_>]) -> &mut Self {
+        for kv in attributes {
+            self.attribute(kv.key, kv.value);
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn attribute(&mut self, key: &'static str, value: Value<'_>) {
+        let bit = key_bit(key);
+        if self.pos == OFF {
+            return;
+        }
+        if self.seen & bit != 0 || self.left.attributes == 0 || key.is_empty() {
+            return self.attribute_again(key, value);
+        }
+        let longest = self.rec.limits().attribute_value_length;
+        if longest != u32::MAX && cold::is_longer(&value, longest) {
+            return self.attribute_cut(key, value, longest);
+        }
+        if EntryWriter::attribute(self, key, 0, value) {
+            self.seen |= bit;
+            self.left.attributes -= 1;
+        } else {
+            self.no_room_for_attribute();
+        }
+    }
+
+    /// Adds an event that happens now.
+    ///
+    /// Kept whole or dropped whole; attributes over the limit are counted in the event's
+    /// `dropped_attributes`.
+    #[inline(always)]
+    pub fn add_event(&mut self, name: &'static str, attributes: &[KeyValue<'_>]) -> &mut Self {
+        if self.pos != OFF {
+            let now = self.rec.now();
+            self.event(name, now, attributes);
+        }
+        self
+    }
+    /// Adds an event that happened at `at`.
+    pub fn add_event_at(
+        &mut self,
+        name: &'static str,
+        at: Ticks,
+        attributes: &[KeyValue<'_>],
+    ) -> &mut Self {
+        if self.pos != OFF {
+            self.event(name, at, attributes);
+        }
+        self
+    }
+    #[inline(always)]
+    fn event(&mut self, name: &'static str, at: Ticks, attributes: &[KeyValue<'_>]) {
+        if self.left.events == 0 {
+            return self.drop_event();
+        }
+        if attributes.is_empty() {
+            if !EntryWriter::event(self, name, at.0) {
+                return self.drop_event();
+            }
+            self.left.events -= 1;
+        } else {
+            self.event_with(name, at, attributes);
+        }
+    }
+
+    /// Adds a link to a span of this trace or another, kept whole or dropped whole and counted.
+    pub fn add_link(&mut self, to: &SpanContext, attributes: &[KeyValue<'_>]) -> &mut Self {
+        self.add_link_with_state(to, None, attributes)
+    }
+
+    /// Sets the status. `Ok` is final; `Unset` changes nothing; `Error` replaces `Unset`.
+    ///
+    /// SPEC: Trace API, "Set Status".
+    #[inline(always)]
+    pub fn set_status(&mut self, status: Status) -> &mut Self {
+        if self.pos != OFF {
+            let meta = self.word(META);
+            let old = meta >> META_STATUS_SHIFT & 3;
+            if old != Status::Ok.to_wire() as u64 && status != Status::Unset {
+                let meta = meta & !(3 << META_STATUS_SHIFT);
+                self.set_word(META, meta | (status.to_wire() as u64) << META_STATUS_SHIFT);
+            }
+        }
+        self
+    }
+
+    /// Ends the span now; later calls do nothing.
+    ///
+    /// Not `self` by value: the move would copy the whole buffer.
+    #[inline(always)]
+    pub fn end(&mut self) {
+        if self.pos != OFF {
+            self.finish();
+            self.pos = OFF;
+        }
+    }
+    /// Ends the span at `at`, or at its start if that is later.
+    pub fn end_at(&mut self, at: Ticks) {
+        if self.pos != OFF {
+            self.finish_at(at);
+            self.pos = OFF;
+        }
+    }
+
+    /// One copy per recorder type and buffer, not per call site.
+    #[inline(never)]
+    fn finish(&mut self) {
+        let now = self.rec.now();
+        self.finish_at(now);
+    }
+    #[inline(always)]
+    fn finish_at(&mut self, at: Ticks) {
+        // SAFETY: a recording span has its whole header but END.
+        let start = unsafe { self.header.get_unchecked(START).assume_init() };
+        self.set_word(END, at.0.max(start));
+        let meta = self.word(META);
+        if meta & (META_RECORD_ONLY | META_HAS_COUNTS) != 0 && !self.finish_rare(start, at) {
+            return;
+        }
+        let n = self.pos as usize;
+        // SAFETY: END was the last unwritten word.
+        let header = unsafe { &*core::ptr::from_ref(&self.header).cast::<Header>() };
+        let groups = self.buf.words().get(..n.next_multiple_of(4)).unwrap_or(&[]);
+        // SAFETY: the first `n` words are entries that this span wrote, whose texts are static.
+        let span = unsafe { FinishedSpan::new(header, groups, n) };
+        self.rec.record(span);
+    }
+}
+
+impl<R: Recorder, B: SpanBuf> Room for Span<R, B> {
+    #[inline(always)]
+    fn room(&mut self, n: usize) -> Option<*mut u64> {
+        let at = self.pos as usize;
+        let end = at + n;
+        // The last words are kept for the counts of what was dropped.
+        if end + COUNTS_WORDS > self.buf.words().len() && !self.more_room(end) {
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "no more than the buffer's words, below 2^15"
+        )]
+        {
+            self.pos = end as u32;
+        }
+        // SAFETY: at + n is within the buffer.
+        Some(unsafe { self.buf.words_mut().as_mut_ptr().add(at).cast() })
+    }
+}
+
+impl<R: Recorder, B: SpanBuf> Drop for Span<R, B> {
+    /// Only the check is inline: drop glue cannot be `inline(always)`, so with the whole of `finish` in
+    /// it LLVM would call the glue even for a span that records nothing.
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.pos != OFF {
+            self.finish();
+        }
+    }
+}
+
+/// One bit per key, constant where the key is: spread by length, last byte and middle byte.
+#[inline(always)]
+fn key_bit(key: &str) -> u64 {
+    let bytes = key.as_bytes();
+    let last = match bytes {
+        [.., last] => *last,
+        [] => 0,
+    };
+    let middle = match bytes.get(bytes.len() / 2) {
+        Some(byte) => *byte,
+        None => 0,
+    };
+    let mixed = (bytes.len() as u32) ^ (last as u32) << 1 ^ (middle as u32).wrapping_mul(11);
+    1 << (mixed & 63)
+}
+
+#[cfg(test)]
+mod tests;
