@@ -29,12 +29,23 @@ mod sampler;
 #[allow(unsafe_code, reason = "hands out the words of its buffer")]
 mod span;
 
+#[allow(unsafe_code, reason = "writes the installed tracer once")]
+mod facade;
+pub mod filter;
+#[allow(unsafe_code, reason = "pins the future inside")]
+mod instrumented;
+mod macros;
+
 #[allow(unsafe_code, reason = "reads the records that it keeps")]
 pub mod testing;
 
 pub use attribute::{KeyValue, StrArray, StrArrayIter, Value};
 pub use clock::{Clock, Extend32, TickRate, Ticks, UnixAnchor};
 pub use context::{SpanContext, SpanId, TraceFlags, TraceId};
+pub use facade::{
+    AlreadyInstalledError, DynRecorder, GLOBAL_SPAN_WORDS, Global, GlobalSpan, set_global_tracer,
+};
+pub use instrumented::{Instrument, Instrumented, ResultExt, within};
 pub use record::{
     Attributes, EventView, Events, InstrumentationScope, LinkView, Links, LocalRecord, SpanKind,
     SpanView, Status,
@@ -45,3 +56,33 @@ pub use sampler::{
     ThresholdUpdate,
 };
 pub use span::{InlineBuf, ParentContext, Span, SpanBuf, SpanBuilder};
+#[cfg(feature = "macros")]
+pub use spanlet_macros::instrument;
+
+/// What `#[instrument]` expands to; not for use by hand.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod __private {
+    use crate::Value;
+
+    /// An argument whose type may or may not have a [`Value`]: method resolution takes `AsValue` where it
+    /// applies and `NoValue` one reference further where it does not.
+    pub struct Argument<'a, T: ?Sized>(pub &'a T);
+
+    pub trait AsValue<'a> {
+        fn value(&self) -> Option<Value<'a>>;
+    }
+    impl<'a, T: Copy + Into<Value<'a>>> AsValue<'a> for &Argument<'a, T> {
+        fn value(&self) -> Option<Value<'a>> {
+            Some((*self.0).into())
+        }
+    }
+    pub trait NoValue {
+        fn value(&self) -> Option<Value<'static>>;
+    }
+    impl<T: ?Sized> NoValue for Argument<'_, T> {
+        fn value(&self) -> Option<Value<'static>> {
+            None
+        }
+    }
+}

@@ -13,6 +13,14 @@ use core::mem::MaybeUninit;
 /// A tracer as spans see it. `Copy`, because every open span keeps one: a reference, or a zero-sized
 /// type that finds a thread-local or a `static`.
 pub trait Recorder: Copy {
+    /// False where spans of this recorder must leave no code at all.
+    const ENABLED: bool = true;
+
+    /// Whether spans can be started: false, and a span has its parent's context or none.
+    #[inline(always)]
+    fn is_enabled(self) -> bool {
+        Self::ENABLED
+    }
     /// The present.
     fn now(self) -> Ticks;
     /// A fresh span id.
@@ -40,6 +48,17 @@ pub trait Recorder: Copy {
     #[inline(always)]
     fn current(self) -> Option<SpanContext> {
         None
+    }
+    /// Runs `run` with `context` as the current one, and puts the one before back, also on unwinding.
+    #[inline]
+    fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
+        let _ = context;
+        run()
+    }
+    /// Whether the code that a span ends in is unwinding from a panic: its status becomes Error.
+    #[inline(always)]
+    fn is_unwinding(self) -> bool {
+        false
     }
     /// Whether a record-only span that ends is to be kept; see [`Escalation`](crate::Escalation).
     #[inline]

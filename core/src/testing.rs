@@ -209,6 +209,16 @@ impl<S: Sampler, const W: usize> Recorder for &TestTracer<S, W> {
     fn current(self) -> Option<SpanContext> {
         self.current.get()
     }
+    fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
+        struct Back<'a>(&'a Cell<Option<SpanContext>>, Option<SpanContext>);
+        impl Drop for Back<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.1);
+            }
+        }
+        let _back = Back(&self.current, self.current.replace(Some(*context)));
+        run()
+    }
     fn escalate(self, ended: &EndedUnsampled) -> bool {
         let keep = self.escalate_after_ticks.get() != u64::MAX
             && (ended.is_error || ended.duration_ticks >= self.escalate_after_ticks.get());

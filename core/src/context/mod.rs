@@ -12,7 +12,8 @@ pub use id::{SpanId, TraceId};
 
 /// The part of a span that travels: ids, flags, and whether it came from another process.
 ///
-/// Always valid: the ids cannot be zero. SPEC: OpenTelemetry Trace API, "SpanContext".
+/// Valid unless it comes from a span of the global tracer that had neither a tracer nor a parent:
+/// [`is_valid`](Self::is_valid) tells, and nothing propagates an invalid one. SPEC: OpenTelemetry Trace API, "SpanContext".
 ///
 /// ```
 /// use spanlet::{SpanContext, SpanId, TraceFlags, TraceId};
@@ -48,6 +49,12 @@ impl SpanContext {
     pub const fn remote(mut self) -> Self {
         self.is_remote = true;
         self
+    }
+    /// Whether there is a span at all. False only without a tracer; then the ids mean nothing.
+    #[inline(always)]
+    pub const fn is_valid(&self) -> bool {
+        let [high, low] = self.trace_id.to_words();
+        high | low != 0
     }
     /// The trace that the span belongs to.
     #[inline(always)]

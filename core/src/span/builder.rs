@@ -52,6 +52,7 @@ pub struct SpanBuilder<'b, R: Recorder> {
     parent: Option<SpanContext>,
     trace_state: Option<&'b str>,
     start: Option<Ticks>,
+    scope: Option<&'static InstrumentationScope<'static>>,
     attributes: &'b [KeyValue<'b>],
     links: &'b [SpanContext],
 }
@@ -64,9 +65,10 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
             rec,
             name,
             kind: SpanKind::Internal,
-            parent: rec.current(),
+            parent: if R::ENABLED { rec.current() } else { None },
             trace_state: None,
             start: None,
+            scope: if R::ENABLED { rec.scope() } else { None },
             attributes: &[],
             links: &[],
         }
@@ -82,6 +84,12 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
     pub fn parent(mut self, parent: &'b (impl ParentContext + ?Sized)) -> Self {
         self.parent = parent.span_context();
         self.trace_state = parent.trace_state();
+        self
+    }
+    /// Sets the library that it belongs to, instead of the recorder's scope.
+    #[inline(always)]
+    pub fn scope(mut self, scope: &'static InstrumentationScope<'static>) -> Self {
+        self.scope = Some(scope);
         self
     }
     /// Makes it the root of a new trace.
@@ -114,6 +122,9 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
     #[inline(always)]
     pub fn start<B: SpanBuf>(self) -> Span<R, B> {
         let rec = self.rec;
+        if !R::ENABLED || !rec.is_enabled() {
+            return Span::off(rec, self.parent);
+        }
         // Everything that can unwind comes before the value that has a Drop: otherwise LLVM builds the
         // span in a temporary with a cleanup pad and copies all of it to the caller.
         let (trace_id, flags) = match &self.parent {
@@ -178,8 +189,8 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
                 ""
             };
             span.set_word(NAME, pack(name));
-            if rec.scope().is_some() || self.trace_state.is_some() {
-                span.begin_with(self.trace_state);
+            if self.scope.is_some() || self.trace_state.is_some() {
+                span.begin_with(self.scope, self.trace_state);
             }
             for kv in self.attributes {
                 span.attribute(kv.key, kv.value);
@@ -193,6 +204,37 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
 }
 
 impl<R: Recorder, B: SpanBuf> Span<R, B> {
+    /// A span that records nothing and has the context of its parent, or an invalid one.
+    #[inline(always)]
+    pub fn off(rec: R, parent: Option<SpanContext>) -> Self {
+        let mut span = Span {
+            header: [MaybeUninit::uninit(); HEADER],
+            rec,
+            pos: OFF,
+            left: Left {
+                attributes: 0,
+                events: 0,
+                links: 0,
+            },
+            seen: 0,
+            dropped: MaybeUninit::uninit(),
+            buf: B::new(),
+        };
+        let (words, id, flags) = match parent {
+            Some(parent) => (
+                parent.trace_id().to_words(),
+                parent.span_id().to_word(),
+                parent.flags(),
+            ),
+            None => ([0; 2], 0, TraceFlags::NONE),
+        };
+        let [high, low] = words;
+        span.set_word(META, meta(flags, SpanKind::Internal));
+        span.set_word(TRACE, high);
+        span.set_word(TRACE + 1, low);
+        span.set_word(SPAN, id);
+        span
+    }
     #[cold]
     fn own_trace_state(&self) -> Option<&str> {
         self.text_of(TextKind::TraceState)

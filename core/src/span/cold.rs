@@ -138,7 +138,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         self
     }
     fn attribute_copied(&mut self, key: &str, value: Value<'_>) {
-        if self.pos == OFF {
+        if !self.is_recording() {
             return;
         }
         let longest = self.rec.limits().attribute_value_length;
@@ -227,7 +227,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         let longest = u32::from(u16::MAX);
         let text = attribute::cut(text, longest);
         let old = self.find_text(kind);
-        if self.pos == OFF || !self.replace(old, EntryWriter::text_words(text)) {
+        if !self.is_recording() || !self.replace(old, EntryWriter::text_words(text)) {
             return false;
         }
         let meta = self.word(META);
@@ -237,7 +237,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
 
     /// Changes the name. The text is copied. Without room the old name stays.
     pub fn update_name(&mut self, name: &str) -> &mut Self {
-        if self.pos != OFF && !self.set_text(TextKind::Name, name) {
+        if self.is_recording() && !self.set_text(TextKind::Name, name) {
             self.count(Dropped::Value);
         }
         self
@@ -245,7 +245,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// Sets status Error with a description, unless the status is already Ok.
     pub fn set_error(&mut self, description: &str) -> &mut Self {
         let ok = self.word(META) >> META_STATUS_SHIFT & 3 == Status::Ok.to_wire() as u64;
-        if self.pos != OFF && !ok {
+        if self.is_recording() && !ok {
             self.set_status(Status::Error);
             if !self.set_text(TextKind::StatusDescription, description) {
                 self.count(Dropped::Value);
@@ -260,7 +260,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// SPEC: semantic conventions, "Recording errors on spans" and "Exceptions".
     #[cold]
     pub fn record_error<E: core::error::Error + ?Sized>(&mut self, error: &E) -> &mut Self {
-        if self.pos == OFF {
+        if !self.is_recording() {
             return self;
         }
         let mut message = Message::default();
@@ -308,7 +308,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         trace_state: Option<&str>,
         attributes: &[KeyValue<'_>],
     ) -> &mut Self {
-        if self.pos == OFF {
+        if !self.is_recording() {
             return self;
         }
         let limits = self.rec.limits();
@@ -397,8 +397,12 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// What `SpanBuilder::start` adds where it is not the plain case.
     #[cold]
     #[inline(never)]
-    pub(super) fn begin_with(&mut self, trace_state: Option<&str>) {
-        if let Some(scope) = self.rec.scope()
+    pub(super) fn begin_with(
+        &mut self,
+        scope: Option<&'static InstrumentationScope<'static>>,
+        trace_state: Option<&str>,
+    ) {
+        if let Some(scope) = scope
             && EntryWriter::scope(self, scope)
         {
             let meta = self.word(META);

@@ -82,7 +82,12 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// Whether what is set is recorded. False for a dropped span and after the end.
     #[inline(always)]
     pub fn is_recording(&self) -> bool {
-        self.pos != OFF
+        R::ENABLED && self.pos != OFF
+    }
+    /// The recorder.
+    #[inline(always)]
+    pub fn recorder(&self) -> R {
+        self.rec
     }
 
     /// Sets an attribute. A key that was set before gets the new value.
@@ -115,10 +120,10 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
 
     #[inline(always)]
     fn attribute(&mut self, key: &'static str, value: Value<'_>) {
-        let bit = key_bit(key);
-        if self.pos == OFF {
+        if !self.is_recording() {
             return;
         }
+        let bit = key_bit(key);
         if self.seen & bit != 0 || self.left.attributes == 0 || key.is_empty() {
             return self.attribute_again(key, value);
         }
@@ -140,7 +145,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// `dropped_attributes`.
     #[inline(always)]
     pub fn add_event(&mut self, name: &'static str, attributes: &[KeyValue<'_>]) -> &mut Self {
-        if self.pos != OFF {
+        if self.is_recording() {
             let now = self.rec.now();
             self.event(name, now, attributes);
         }
@@ -153,7 +158,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         at: Ticks,
         attributes: &[KeyValue<'_>],
     ) -> &mut Self {
-        if self.pos != OFF {
+        if self.is_recording() {
             self.event(name, at, attributes);
         }
         self
@@ -183,7 +188,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// SPEC: Trace API, "Set Status".
     #[inline(always)]
     pub fn set_status(&mut self, status: Status) -> &mut Self {
-        if self.pos != OFF {
+        if self.is_recording() {
             let meta = self.word(META);
             let old = meta >> META_STATUS_SHIFT & 3;
             if old != Status::Ok.to_wire() as u64 && status != Status::Unset {
@@ -199,14 +204,14 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// Not `self` by value: the move would copy the whole buffer.
     #[inline(always)]
     pub fn end(&mut self) {
-        if self.pos != OFF {
+        if self.is_recording() {
             self.finish();
             self.pos = OFF;
         }
     }
     /// Ends the span at `at`, or at its start if that is later.
     pub fn end_at(&mut self, at: Ticks) {
-        if self.pos != OFF {
+        if self.is_recording() {
             self.finish_at(at);
             self.pos = OFF;
         }
@@ -216,6 +221,9 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     #[inline(never)]
     fn finish(&mut self) {
         let now = self.rec.now();
+        if self.rec.is_unwinding() {
+            self.set_error("panicked");
+        }
         self.finish_at(now);
     }
     #[inline(always)]
@@ -263,7 +271,7 @@ impl<R: Recorder, B: SpanBuf> Drop for Span<R, B> {
     /// it LLVM would call the glue even for a span that records nothing.
     #[inline(always)]
     fn drop(&mut self) {
-        if self.pos != OFF {
+        if self.is_recording() {
             self.finish();
         }
     }
