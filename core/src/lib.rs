@@ -2,7 +2,7 @@
 //!
 //! The way of the data, each stage a module, in this order:
 //!
-//! header in → [`context`] → span → record → ring → drain → frame → (link) → decode → OTLP
+//! header in → [`context`] → span → record → [`ring`] → drain → frame → (link) → decode → OTLP
 //!
 //! Nothing here allocates, nothing panics on input, nothing blocks the traced code. What is lost is
 //! counted under a cause.
@@ -18,5 +18,7 @@
 extern crate std;
 
 pub mod context;
+
+pub mod ring;
 
 pub use context::{SpanContext, SpanId, TraceFlags, TraceId};
