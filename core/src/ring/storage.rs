@@ -11,6 +11,7 @@ use super::sync::{AtomicU32, Ordering};
 use core::{cell::UnsafeCell, mem::MaybeUninit};
 
 /// Where in a word its numerically low half lies, in halves.
+#[cfg(not(loom))]
 const LOW: usize = if cfg!(target_endian = "big") { 1 } else { 0 };
 
 /// `N` bytes, a power of two and at least 16, all zero at first so that a `static` lies in `.bss`.

@@ -93,12 +93,6 @@ mod backend {
                     self.pass();
                     self.value.compare_exchange(current, new, success, failure)
                 }
-                /// Fails the model unless every earlier store happened before.
-                #[allow(unsafe_code, reason = "loom checks it")]
-                pub(crate) fn assert_ours(&self) {
-                    // SAFETY: loom panics if the access is not exclusive; that is the purpose.
-                    unsafe { self.value.unsync_load() };
-                }
             }
             impl Default for $name {
                 fn default() -> Self {
@@ -109,6 +103,15 @@ mod backend {
     }
     gated!(AtomicU32, u32);
     gated!(AtomicUsize, usize);
+
+    impl AtomicU32 {
+        /// Fails the model unless every earlier store happened before.
+        #[allow(unsafe_code, reason = "loom checks it")]
+        pub(crate) fn assert_ours(&self) {
+            // SAFETY: loom panics if the access is not exclusive; that is the purpose.
+            unsafe { self.value.unsync_load() };
+        }
+    }
 
     #[derive(Default)]
     pub struct Lock(loom::sync::Mutex<()>);
@@ -121,8 +124,6 @@ mod backend {
             f()
         }
     }
-
-    pub(crate) fn point() {}
 }
 
 #[cfg(step)]
