@@ -2,7 +2,7 @@
 //!
 //! The way of the data, each stage a module, in this order:
 //!
-//! header in → [`context`] → span → record → ring → drain → frame → (link) → decode → OTLP
+//! header in → [`context`] → span → record → [`ring`] → drain → frame → (link) → decode → OTLP
 //!
 //! Nothing here allocates, nothing panics on input, nothing blocks the traced code. What is lost is
 //! counted under a cause.
@@ -28,6 +28,8 @@ mod recorder;
 mod sampler;
 #[allow(unsafe_code, reason = "hands out the words of its buffer")]
 mod span;
+
+pub mod ring;
 
 #[allow(unsafe_code, reason = "writes the installed tracer once")]
 mod facade;
