@@ -143,7 +143,7 @@ fn spsc(ops: &[Op], room: usize) -> Result<(), TestCaseError> {
                 let words: Vec<_> = words.into_iter().map(MaybeUninit::new).collect();
                 // Whole groups of four go in at once where the source allows it.
                 let groups = len.next_multiple_of(4);
-                let fast = groups >= 8 && groups <= words.len();
+                let fast = len >= 8 && groups <= words.len();
                 let need = if fast { groups } else { len };
                 let to_end = CAPACITY - head % CAPACITY;
                 let padding = if need > to_end { to_end } else { 0 };

@@ -143,7 +143,28 @@ impl<const N: usize, M: Reserve> Ring<N, M> {
     /// All of `words` must be initialised but for the low half of the first.
     #[inline]
     pub unsafe fn push(&self, words: &[MaybeUninit<u64>]) -> Result<(), PushError> {
-        let len = words.len();
+        // SAFETY: the caller's promise.
+        unsafe { self.push_parts(words, &[]) }
+    }
+
+    /// As [`Ring::push`] for a record in two parts, the first of which is not empty.
+    ///
+    /// # Errors
+    /// As [`Ring::push`].
+    ///
+    /// # Safety
+    /// As [`Ring::push`], for both parts.
+    #[inline]
+    pub unsafe fn push_parts(
+        &self,
+        first: &[MaybeUninit<u64>],
+        rest: &[MaybeUninit<u64>],
+    ) -> Result<(), PushError> {
+        let len = if first.is_empty() {
+            0
+        } else {
+            first.len() + rest.len()
+        };
         // Wrapping: one compare refuses the empty record as well.
         if len.wrapping_sub(1) >= Self::MAX_WORDS {
             return Err(self.refuse(PushError::TooLarge));
@@ -157,7 +178,11 @@ impl<const N: usize, M: Reserve> Ring<N, M> {
         )]
         let header = Header::of(State::Committed, len as u32);
         // SAFETY: (1) reserved just now, of this length, by us; (3) the header has yet to be stored.
-        unsafe { self.memory.copy_in(start, words) };
+        unsafe {
+            self.memory.copy_in(start, first);
+            self.memory
+                .copy_words(start.wrapping_add(first.len()), rest);
+        }
         // SAFETY: (1, 3) our record's own header.
         // ORDERING: publishes the record; pairs with Acquire in `Reader::peek`.
         unsafe { self.memory.set_header(start, header.word(), Release) };

@@ -259,7 +259,7 @@ impl Producer<'_> {
     /// Copies the first `len` of `words` in, as one record.
     ///
     /// The low half of the first word becomes the record's header. Never blocks. Fast when `len` is at
-    /// least 5 and `words` has at least 8 words and room for `len` rounded up to a multiple of 4: then it
+    /// least 8 and `words` has room for `len` rounded up to a multiple of 4: then it
     /// copies whole groups of 4 words (what lies behind `len` stays unseen).
     ///
     /// # Errors
@@ -270,29 +270,55 @@ impl Producer<'_> {
     /// The first `len` of `words` must be initialised but for the low half of the first.
     #[inline(always)]
     pub unsafe fn push(&self, words: &[MaybeUninit<u64>], len: usize) -> Result<(), PushError> {
-        let groups = len.wrapping_add(GROUP - 1) & !(GROUP - 1);
-        // Wrapping: fewer than FIXED words are sorted out by the same compare.
-        if words.len() < FIXED || groups.wrapping_sub(FIXED) > words.len() - FIXED {
+        let Some((first, rest)) = words.split_first_chunk::<FIXED>() else {
             return self.push_slow(words, len);
+        };
+        let Some(behind) = len.checked_sub(FIXED) else {
+            return self.push_slow(words, len);
+        };
+        let Some(rest) = rest.get(..behind.wrapping_add(GROUP - 1) & !(GROUP - 1)) else {
+            return self.push_slow(words, len);
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.push_parts(first, rest, behind) }
+    }
+
+    /// As [`Producer::push`] for a record in two parts: 8 words, and the first `len` of `rest`, which is
+    /// `len` rounded up to a multiple of 4 words long.
+    ///
+    /// # Errors
+    /// As [`Producer::push`]; also [`PushError::TooLarge`] if `rest` has another length.
+    ///
+    /// # Safety
+    /// `first`, but for the low half of its first word, and `len` of `rest` must be initialised.
+    #[inline(always)]
+    pub unsafe fn push_parts(
+        &self,
+        first: &[MaybeUninit<u64>; FIXED],
+        rest: &[MaybeUninit<u64>],
+        len: usize,
+    ) -> Result<(), PushError> {
+        let groups = rest.len();
+        if groups != len.wrapping_add(GROUP - 1) & !(GROUP - 1) {
+            return Err(self.refuse(PushError::TooLarge));
         }
         self.prefetch();
         // Differences, not sums: head and limit wrap.
-        if self.limit.get().wrapping_sub(self.head.get()) < groups {
-            self.refill(groups)?;
+        if self.limit.get().wrapping_sub(self.head.get()) < FIXED + groups {
+            self.refill(FIXED + groups)?;
         }
         let at = self.head.get() & self.mask;
-        self.control().touch_write(at, groups);
-        // SAFETY: (3) `groups` words from here are ours and contiguous; the source has as many.
+        self.control().touch_write(at, FIXED + groups);
+        // SAFETY: (3) FIXED + `groups` words from here are ours and contiguous; the sources have as many.
         unsafe {
             let to = self.words.add(at).cast::<MaybeUninit<u64>>();
-            let from = words.as_ptr();
-            write_first(to.cast(), from, len);
+            write_first(to.cast(), first.as_ptr(), FIXED + len);
             // Volatile reads keep LLVM from making a call of `memcpy` of the loop, and from vectorising
             // it: a 16-byte load over two fresh 8-byte stores cannot be forwarded and waits for both.
             for i in 1..FIXED {
-                to.add(i).write(from.add(i).read_volatile());
+                to.add(i).write(first.as_ptr().add(i).read_volatile());
             }
-            let mut i = FIXED;
+            let (to, from, mut i) = (to.add(FIXED), rest.as_ptr(), 0);
             while i < groups {
                 for k in i..i + GROUP {
                     to.add(k).write(from.add(k).read_volatile());
@@ -300,7 +326,7 @@ impl Producer<'_> {
                 i += GROUP;
             }
         }
-        self.commit(len);
+        self.commit(FIXED + len);
         Ok(())
     }
 

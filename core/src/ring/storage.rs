@@ -88,13 +88,26 @@ impl<const N: usize> Memory<N> {
                     .add(1 - LOW)
                     .read_volatile(),
             );
-            for word in 1..words.len() {
+        }
+        // SAFETY: as above.
+        unsafe { self.copy_words(pos.wrapping_add(1), words.get(1..).unwrap_or(&[])) };
+    }
+
+    /// Copies what follows of a record.
+    ///
+    /// # Safety
+    /// As [`Memory::copy_in`], for a part of the record without its first word.
+    #[inline(always)]
+    pub(super) unsafe fn copy_words(&self, pos: usize, words: &[MaybeUninit<u64>]) {
+        let to = self.word(pos).cast::<MaybeUninit<usize>>();
+        let from = words.as_ptr().cast::<MaybeUninit<usize>>();
+        const PARTS: usize = 8 / size_of::<usize>();
+        for i in 0..words.len() * PARTS {
+            if i % PARTS == 0 {
                 super::sync::point();
-                for part in 0..8 / size_of::<usize>() {
-                    let i = word * (8 / size_of::<usize>()) + part;
-                    to.add(i).write(from.add(i).read_volatile());
-                }
             }
+            // SAFETY: the caller's promise; the source has as many words.
+            unsafe { to.add(i).write(from.add(i).read_volatile()) };
         }
     }
 
@@ -190,12 +203,19 @@ mod model {
             self.headers[i].store(word, order);
         }
         pub(crate) unsafe fn copy_in(&self, pos: usize, words: &[MaybeUninit<u64>]) {
+            let (first, rest) = words.split_first().unwrap();
+            let i = Self::at(pos);
+            self.cells[i].with_mut(|_| ());
+            // SAFETY: `push` promises initialised words.
+            self.write(i, |w| *w = unsafe { first.assume_init() });
+            // SAFETY: the caller's promise.
+            unsafe { self.copy_words(pos + 1, rest) };
+        }
+        pub(crate) unsafe fn copy_words(&self, pos: usize, words: &[MaybeUninit<u64>]) {
             for (k, word) in words.iter().enumerate() {
                 let i = Self::at(pos + k);
                 self.cells[i].with_mut(|_| ());
-                if k > 0 {
-                    self.headers[i].assert_ours();
-                }
+                self.headers[i].assert_ours();
                 // SAFETY: `push` promises initialised words.
                 self.write(i, |w| *w = unsafe { word.assume_init() });
             }
