@@ -1,1 +1,3 @@
 //! The std adapter of spanlet.
+
+pub mod trace;
