@@ -213,8 +213,8 @@ impl Bottleneck {
         }
         for (name, count) in counts {
             let text = match count {
-                1 => format!("event \"{name}\""),
-                _ => format!("event \"{name}\" {count} times"),
+                1 => format!("a \"{name}\" event"),
+                _ => format!("{count} \"{name}\" events"),
             };
             let kind = match is_retry(name) {
                 true => HintKind::Retry,

@@ -19,8 +19,8 @@ mod rows;
 use bar::Axis;
 use rows::Row;
 
-/// Columns of the total and of the self time, each with a space before it.
-const TIME_COLUMNS: usize = 10;
+/// Spaces before the total and before the self time.
+const TIME_MARGIN: usize = 2;
 const MIN_WIDTH: usize = 60;
 /// Errors that are spelled out below the picture.
 const ERROR_LINES: usize = 3;
@@ -234,28 +234,47 @@ impl Picture<'_> {
         let rows = rows::choose(self.tree, self.path, self.bottleneck, look.max_rows);
         let labels: Vec<Label> = rows.iter().map(|row| self.label(row)).collect();
 
-        let widest = labels.iter().map(Label::columns).max().unwrap_or(0);
-        let label_columns = widest.clamp(12, look.width * 45 / 100);
-        let bar_columns = look.width - 2 - label_columns - 1 - 2 * TIME_COLUMNS;
-        let axis = Axis::of(self.tree, self.path, bar_columns);
+        let layout = self.layout(&rows, &labels);
+        let axis = Axis::of(self.tree, self.path, layout.bar);
 
-        self.line(out, &self.title())?;
-        self.head(out, &axis, label_columns)?;
+        self.say(out, Style::Strong, &self.title())?;
+        self.head(out, &axis, &layout)?;
         for (row, label) in rows.iter().zip(&labels) {
-            self.row(out, &axis, row, label, label_columns)?;
+            self.row(out, &axis, row, label, &layout)?;
         }
         writeln!(out)?;
-        self.line(out, &self.legend(&rows))?;
+        self.say(out, Style::Dim, &self.legend(&rows))?;
         self.notes(out)
     }
 
-    /// Writes a line of trusted or escaped text, cut at the width.
-    fn line(&self, out: &mut dyn Write, (style, text): &(Style, String)) -> io::Result<()> {
-        let text = cut(text, self.look.width, self.look.glyphs().ellipsis);
-        writeln!(out, "{}", self.look.paint(*style, &text))
+    fn layout(&self, rows: &[Row], labels: &[Label]) -> Layout {
+        let times = |ns: &dyn Fn(usize) -> u64, title: &str| {
+            let shown = rows.iter().filter_map(|r| r.node);
+            let texts = shown.map(|n| columns(&HumanDuration(ns(n)).to_string()));
+            TIME_MARGIN + texts.max().unwrap_or(0).max(columns(title))
+        };
+        let total = times(&|n| self.tree.nodes[n].span.duration_ns(), "total");
+        let own = times(&|n| self.path.self_ns[n], "self");
+        let width = self.look.width;
+        let widest = labels.iter().map(Label::columns).max().unwrap_or(0);
+        let label = widest.clamp(12, width * 42 / 100 - 1);
+        Layout {
+            label,
+            bar: width.saturating_sub(2 + label + 1 + total + own).max(1),
+            total,
+            own,
+        }
     }
 
-    fn title(&self) -> (Style, String) {
+    /// Writes text that is safe already, wrapped at the width.
+    fn say(&self, out: &mut dyn Write, style: Style, text: &str) -> io::Result<()> {
+        for line in wrap(text, self.look.width, 2) {
+            writeln!(out, "{}", self.look.paint(style, &line))?;
+        }
+        Ok(())
+    }
+
+    fn title(&self) -> String {
         let count = |n: usize, one: &str| match n {
             1 => format!("1 {one}"),
             n => format!("{n} {one}s"),
@@ -275,14 +294,14 @@ impl Picture<'_> {
             0 => {}
             n => parts.push(count(n, "error")),
         }
-        (Style::Strong, parts.join(self.look.glyphs().dot))
+        parts.join(self.look.glyphs().dot)
     }
 
-    fn head(&self, out: &mut dyn Write, axis: &Axis, label_columns: usize) -> io::Result<()> {
+    fn head(&self, out: &mut dyn Write, axis: &Axis, layout: &Layout) -> io::Result<()> {
         let (times, rule) = axis.head(self.look.glyphs());
-        let margin = " ".repeat(2 + label_columns + 1);
-        let w = TIME_COLUMNS;
-        let head = format!("{margin}{times}{:>w$}{:>w$}", "total", "self");
+        let margin = " ".repeat(2 + layout.label + 1);
+        let (t, s) = (layout.total, layout.own);
+        let head = format!("{margin}{times}{:>t$}{:>s$}", "total", "self");
         writeln!(out, "{}", self.look.paint(Style::Dim, &head))?;
         let rule = format!("{margin}{rule}");
         writeln!(out, "{}", self.look.paint(Style::Dim, &rule))
@@ -294,12 +313,12 @@ impl Picture<'_> {
         axis: &Axis,
         row: &Row,
         label: &Label,
-        label_columns: usize,
+        layout: &Layout,
     ) -> io::Result<()> {
         let (look, glyphs) = (self.look, self.look.glyphs());
         let Some(node) = row.node else {
-            let text = format!("  {}", label.plain());
-            return self.line(out, &(Style::Dim, text));
+            let text = cut(&label.plain(), look.width - 2, glyphs.ellipsis);
+            return writeln!(out, "  {}", look.paint(Style::Dim, &text));
         };
         let span = self.tree.nodes[node].span;
         let is_bottleneck = self.bottleneck.is_some_and(|b| b.node == node);
@@ -322,8 +341,9 @@ impl Picture<'_> {
                 look.paint(style, &text)
             })
             .collect();
-        let time = |ns: u64| format!("{:>w$}", HumanDuration(ns).to_string(), w = TIME_COLUMNS);
-        let (total, own) = (time(span.duration_ns()), time(self.path.self_ns[node]));
+        let (t, s) = (layout.total, layout.own);
+        let total = format!("{:>t$}", HumanDuration(span.duration_ns()));
+        let own = format!("{:>s$}", HumanDuration(self.path.self_ns[node]));
         let (total_style, own_style) = match (is_bottleneck, on_path) {
             (true, _) => (Style::Bottleneck, Style::Bottleneck),
             (false, true) => (Style::Plain, Style::Plain),
@@ -332,7 +352,7 @@ impl Picture<'_> {
         writeln!(
             out,
             "{mark} {} {bar}{}{}",
-            label.painted(look, label_columns),
+            label.painted(look, layout.label),
             look.paint(total_style, &total),
             look.paint(own_style, &own),
         )
@@ -374,7 +394,7 @@ impl Picture<'_> {
     }
 
     /// What the signs in this picture mean; those that it does not hold are left out.
-    fn legend(&self, rows: &[Row]) -> (Style, String) {
+    fn legend(&self, rows: &[Row]) -> String {
         let glyphs = self.look.glyphs();
         let events = || {
             let shown = rows.iter().filter_map(|r| r.node);
@@ -395,17 +415,10 @@ impl Picture<'_> {
         if events().any(|e| !is_exception(&e.name) && !is_retry(&e.name)) {
             parts.push(format!("{} event", glyphs.tick_event));
         }
-        (Style::Dim, parts.join("  "))
+        parts.join(", ")
     }
 
     fn notes(&self, out: &mut dyn Write) -> io::Result<()> {
-        let say = |out: &mut dyn Write, style, text: &str| -> io::Result<()> {
-            for line in wrap(&escape(text, false), self.look.width, 2) {
-                writeln!(out, "{}", self.look.paint(style, &line))?;
-            }
-            Ok(())
-        };
-        // What came with the spans is made ASCII before it is joined with our own signs.
         let safe = |text: &str| escape(text, self.look.ascii);
         let glyphs = self.look.glyphs();
         let nodes = &self.tree.nodes;
@@ -416,39 +429,43 @@ impl Picture<'_> {
         match orphans.count() {
             0 => {}
             n => {
+                let text = match n {
+                    1 => "the parent of 1 span".to_owned(),
+                    n => format!("the parents of {n} spans"),
+                };
                 let text = format!(
-                    "{}parents of {n} spans never arrived: late, lost, or not exported",
+                    "{}{text} never arrived: late, lost or not exported",
                     glyphs.warning
                 );
-                say(out, Style::Error, &text)?;
+                self.say(out, Style::Error, &text)?;
             }
         }
         match self.tree.duplicates {
             0 => {}
             n => {
-                let text = format!("{}{n} spans came twice and are shown once", glyphs.warning);
-                say(out, Style::Dim, &text)?;
+                let text = format!("{}dropped as duplicates: {n}", glyphs.warning);
+                self.say(out, Style::Dim, &text)?;
             }
         }
         let failed = nodes.iter().filter(|n| n.span.status == Status::Error);
         for n in failed.clone().take(ERROR_LINES) {
             let what = error_message(n.span).unwrap_or_else(|| "failed".to_owned());
             let text = format!("{}{}: {}", glyphs.error, safe(&label(n.span)), safe(&what));
-            say(out, Style::Error, &text)?;
+            self.say(out, Style::Error, &text)?;
         }
         match failed.count() {
             n if n > ERROR_LINES => {
                 let text = format!("{}{} more errors", glyphs.error, n - ERROR_LINES);
-                say(out, Style::Error, &text)?;
+                self.say(out, Style::Error, &text)?;
             }
             _ => {}
         }
 
         let Some(bottleneck) = self.bottleneck else {
-            return say(out, Style::Plain, "No bottleneck: the trace is zero long.");
+            return self.say(out, Style::Plain, "No bottleneck: the trace is zero long.");
         };
         for hint in bottleneck.hints.iter().filter(|h| !h.explains()) {
-            say(out, Style::Plain, &format!("Hint: {}.", safe(&hint.text)))?;
+            self.say(out, Style::Plain, &format!("Hint: {}.", safe(&hint.text)))?;
         }
         let why: Vec<String> = bottleneck
             .hints
@@ -465,8 +482,16 @@ impl Picture<'_> {
             glyphs.bottleneck,
             safe(&bottleneck.reason)
         );
-        say(out, Style::Bottleneck, &text)
+        self.say(out, Style::Bottleneck, &text)
     }
+}
+
+/// The columns of each part of a row.
+struct Layout {
+    label: usize,
+    bar: usize,
+    total: usize,
+    own: usize,
 }
 
 /// A row's text: pieces of safe text, each with its style.

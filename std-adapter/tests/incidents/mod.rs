@@ -5,16 +5,16 @@ use spanlet::{SpanId, TraceId};
 use spanlet_std::trace::{AttributeValue, SpanEvent, SpanKind, SpanLink, Status, TraceSpan};
 
 /// Builds one trace in milliseconds.
-pub struct Script {
+pub(crate) struct Script {
     trace: TraceId,
     next: u64,
-    pub spans: Vec<TraceSpan>,
+    pub(crate) spans: Vec<TraceSpan>,
 }
 
-pub const EPOCH_NS: u64 = 1_760_000_000_000_000_000;
+pub(crate) const EPOCH_NS: u64 = 1_760_000_000_000_000_000;
 
 impl Script {
-    pub fn new(trace: u8) -> Self {
+    pub(crate) fn new(trace: u8) -> Self {
         Script {
             trace: TraceId::from_bytes([trace; 16]).unwrap(),
             next: u64::from(trace) << 32,
@@ -22,7 +22,7 @@ impl Script {
         }
     }
 
-    pub fn span(
+    pub(crate) fn span(
         &mut self,
         parent: Option<SpanId>,
         kind: SpanKind,
@@ -42,19 +42,25 @@ impl Script {
         id
     }
 
-    pub fn server(&mut self, parent: SpanId, service: &str, name: &str, ms: [u64; 2]) -> SpanId {
+    pub(crate) fn server(
+        &mut self,
+        parent: SpanId,
+        service: &str,
+        name: &str,
+        ms: [u64; 2],
+    ) -> SpanId {
         self.span(Some(parent), SpanKind::Server, service, name, ms)
     }
 
-    pub fn get(&mut self, id: SpanId) -> &mut TraceSpan {
+    pub(crate) fn get(&mut self, id: SpanId) -> &mut TraceSpan {
         self.spans.iter_mut().find(|s| s.span_id == id).unwrap()
     }
 
-    pub fn attribute(&mut self, id: SpanId, key: &str, value: impl Into<AttributeValue>) {
+    pub(crate) fn attribute(&mut self, id: SpanId, key: &str, value: impl Into<AttributeValue>) {
         self.get(id).attributes.push((key.to_owned(), value.into()));
     }
 
-    pub fn event(&mut self, id: SpanId, ms: u64, name: &str, reason: &str) {
+    pub(crate) fn event(&mut self, id: SpanId, ms: u64, name: &str, reason: &str) {
         self.get(id).events.push(SpanEvent {
             time_unix_ns: EPOCH_NS + ms * 1_000_000,
             name: name.to_owned(),
@@ -70,7 +76,7 @@ fn root(script: &mut Script, service: &str, name: &str, end_ms: u64) -> SpanId {
 
 /// api-gateway 3200 → order 3180 → payment 2800 → fraud-check 2400, card 350 (failed); inventory 120;
 /// notification 45, through a queue: a trace of its own with a link.
-pub fn slow_fraud_check() -> Vec<TraceSpan> {
+pub(crate) fn slow_fraud_check() -> Vec<TraceSpan> {
     let mut s = Script::new(1);
     let gateway = root(&mut s, "api-gateway", "POST /checkout", 3200);
     let order = s.server(gateway, "order-service", "POST /orders", [10, 3190]);
@@ -111,7 +117,7 @@ pub fn slow_fraud_check() -> Vec<TraceSpan> {
 }
 
 /// order 4000 → inventory 50; payment 3500 → fraud 3200; notification 100 after it, in sequence.
-pub fn everything_in_sequence() -> Vec<TraceSpan> {
+pub(crate) fn everything_in_sequence() -> Vec<TraceSpan> {
     let mut s = Script::new(3);
     let order = root(&mut s, "order-service", "POST /orders", 4000);
     s.server(order, "inventory-service", "GET /stock", [20, 70]);
@@ -122,7 +128,7 @@ pub fn everything_in_sequence() -> Vec<TraceSpan> {
 }
 
 /// gateway 0–310 → order 12–305 → inventory 15–60 ∥ payment 15–300 → external API 20–295; insert 301–305.
-pub fn external_api() -> Vec<TraceSpan> {
+pub(crate) fn external_api() -> Vec<TraceSpan> {
     let mut s = Script::new(4);
     let gateway = root(&mut s, "api-gateway", "POST /checkout", 310);
     let order = s.server(gateway, "order-service", "POST /orders", [12, 305]);
@@ -154,7 +160,7 @@ pub fn external_api() -> Vec<TraceSpan> {
 
 /// checkout 900: payment 780 → fraud 480 → ML inference 460; external API 280 in parallel; then two calls
 /// in sequence that could have been parallel.
-pub fn missed_parallelism() -> Vec<TraceSpan> {
+pub(crate) fn missed_parallelism() -> Vec<TraceSpan> {
     let mut s = Script::new(5);
     let checkout = root(&mut s, "checkout", "POST /checkout", 900);
     let payment = s.server(checkout, "payment-service", "POST /payments", [10, 790]);
@@ -173,7 +179,7 @@ pub fn missed_parallelism() -> Vec<TraceSpan> {
 }
 
 /// A gap of 4.5 s before a call whose `http.host` is an old staging endpoint.
-pub fn stale_staging_host() -> Vec<TraceSpan> {
+pub(crate) fn stale_staging_host() -> Vec<TraceSpan> {
     let mut s = Script::new(6);
     let gateway = root(&mut s, "api-gateway", "POST /checkout", 5000);
     let order = s.server(gateway, "order-service", "POST /orders", [10, 4990]);
@@ -215,7 +221,7 @@ pub fn stale_staging_host() -> Vec<TraceSpan> {
     s.spans
 }
 
-pub const ALL: [(&str, fn() -> Vec<TraceSpan>); 5] = [
+pub(crate) const ALL: [(&str, fn() -> Vec<TraceSpan>); 5] = [
     ("1_slow_fraud_check", slow_fraud_check),
     ("2_everything_in_sequence", everything_in_sequence),
     ("3_external_api", external_api),

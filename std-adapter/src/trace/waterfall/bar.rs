@@ -69,11 +69,12 @@ impl Axis {
             if cell + columns(&text) > self.cells {
                 break;
             }
-            times.extend(core::iter::repeat_n(
-                ' ',
-                cell.saturating_sub(columns(&times)),
-            ));
-            times.push_str(&text);
+            // Texts must not run into each other: where one has no room, its tick stands alone.
+            let used = columns(&times);
+            if used == 0 || cell > used {
+                times.extend(core::iter::repeat_n(' ', cell - used));
+                times.push_str(&text);
+            }
             if let Some(c) = rule.get_mut(cell) {
                 *c = glyphs.axis_tick;
             }
@@ -87,7 +88,7 @@ impl Axis {
 
     /// A round step that leaves room for its text.
     fn step_ns(&self) -> u64 {
-        let most = u64::try_from(self.cells / 11).unwrap_or(1).max(1);
+        let most = u64::try_from(self.cells / 9).unwrap_or(1).max(1);
         let least = self.length_ns.div_ceil(most).max(1);
         let mut unit: u64 = 1;
         while unit.checked_mul(10).is_some_and(|next| next <= least) {
@@ -157,20 +158,27 @@ impl Axis {
             .map(|cell| {
                 let next_to = |at: Option<usize>| at.and_then(|i| critical.get(i)) == Some(&FULL);
                 let (before, after) = (next_to(cell.checked_sub(1)), next_to(cell.checked_add(1)));
-                match (critical[cell], own[cell], whole[cell]) {
-                    (FULL.., _, _) => (glyphs.own_on_path, Style::Path),
-                    (c, _, _) if c > 0 && after && !before => match c * 4 {
+                let (c, o, w) = (critical[cell], own[cell], whole[cell]);
+                // Where a bar's end covers too little of a cell, nothing is drawn rather than a wait.
+                let rest = match c.max(o) < w {
+                    true => (glyphs.waiting, waiting),
+                    false => (' ', Style::Plain),
+                };
+                match () {
+                    () if c == 0 && o * 2 >= FULL => (glyphs.own, beside),
+                    () if c == 0 => rest,
+                    () if c >= FULL => (glyphs.own_on_path, Style::Path),
+                    () if after && !before => match c * 4 {
                         q if q >= FULL * 3 => (glyphs.own_on_path, Style::Path),
                         q if q >= FULL => (glyphs.right_half, Style::Path),
-                        _ => (glyphs.waiting, waiting),
+                        _ => rest,
                     },
-                    (c, _, _) if c > 0 => match partial(c, glyphs) {
-                        Some(sign) => (sign, Style::Path),
-                        None => (glyphs.waiting, waiting),
+                    // Alone between waiting: a part of a block would look like a break in the line.
+                    () if !before && c < w => match c * 2 >= FULL {
+                        true => (glyphs.own_on_path, Style::Path),
+                        false => rest,
                     },
-                    (_, o, _) if o * 2 >= FULL => (glyphs.own, beside),
-                    (_, _, w) if w > 0 => (glyphs.waiting, waiting),
-                    _ => (' ', Style::Plain),
+                    () => partial(c, glyphs).map_or(rest, |sign| (sign, Style::Path)),
                 }
             })
             .collect();
