@@ -89,6 +89,61 @@ fn bottlenecks_are_named_with_their_reason() {
     }
 }
 
+/// A device that sends and sleeps, calls as pairs of client and server, retries noted by the caller.
+#[test]
+fn a_request_that_a_device_did_not_wait_for_is_explained_too() {
+    use spanlet_std::trace::SpanKind::{Client, Internal, Server};
+    let mut s = incidents::Script::new(10);
+    let device = s.span(None, Internal, "sensor", "read", [0, 5]);
+    let gateway = s.span(
+        Some(device),
+        Server,
+        "api-gateway",
+        "POST /readings",
+        [20, 3220],
+    );
+    let call = s.span(
+        Some(gateway),
+        Client,
+        "api-gateway",
+        "POST /check",
+        [30, 3200],
+    );
+    s.event(call, 900, "retry", "connection reset");
+    s.span(Some(call), Server, "fraud-check", "POST /check", [40, 3190]);
+    let picture = draw(&Waterfall::new(160), &s.spans);
+    let last = picture.lines().last().unwrap();
+    let expected = "▶ Bottleneck: fraud-check POST /check: 3.15 s of 3.2 s, 98 % of the critical path; a \"retry\" event (connection reset)";
+    assert_eq!(last, expected, "{picture}");
+    check("device_does_not_wait", &picture);
+}
+
+#[test]
+fn calls_in_a_loop_are_told_as_a_loop() {
+    let mut s = incidents::Script::new(11);
+    let kind = spanlet_std::trace::SpanKind::Client;
+    let root = s.span(
+        None,
+        spanlet_std::trace::SpanKind::Server,
+        "shop",
+        "GET /cart",
+        [0, 1000],
+    );
+    for i in 0..40 {
+        s.span(
+            Some(root),
+            kind,
+            "shop",
+            "SELECT item",
+            [i * 20, i * 20 + 18],
+        );
+    }
+    let picture = draw(&Waterfall::new(200).max_rows(10), &s.spans);
+    let loops =
+        "Hint: 40 calls of SELECT item under shop GET /cart one after the other, 720 ms together";
+    assert!(picture.contains(loops), "{picture}");
+}
+
 #[test]
 fn the_database_insert_is_told_when_it_is_the_slow_one() {
     let mut spans = incidents::external_api();

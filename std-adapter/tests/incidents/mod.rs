@@ -221,7 +221,10 @@ pub(crate) fn stale_staging_host() -> Vec<TraceSpan> {
     s.spans
 }
 
-pub(crate) const ALL: [(&str, fn() -> Vec<TraceSpan>); 5] = [
+/// A name and what builds the spans.
+pub(crate) type Incident = (&'static str, fn() -> Vec<TraceSpan>);
+
+pub(crate) const ALL: [Incident; 5] = [
     ("1_slow_fraud_check", slow_fraud_check),
     ("2_everything_in_sequence", everything_in_sequence),
     ("3_external_api", external_api),
