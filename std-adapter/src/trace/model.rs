@@ -7,34 +7,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use spanlet::{SpanId, TraceId};
-
-/// What part a span plays in a call. SPEC: OpenTelemetry Trace API, "SpanKind".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum SpanKind {
-    /// Work inside a process.
-    #[default]
-    Internal,
-    /// The serving side of a request.
-    Server,
-    /// The calling side of a request.
-    Client,
-    /// Hands a message over and does not wait.
-    Producer,
-    /// Handles a message that a producer handed over.
-    Consumer,
-}
-
-/// How a span ended. SPEC: OpenTelemetry Trace API, "Set Status".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum Status {
-    /// Nobody said.
-    #[default]
-    Unset,
-    /// Explicitly marked as successful.
-    Ok,
-    /// Failed; [`TraceSpan::status_message`] may say how.
-    Error,
-}
+pub use spanlet::{SpanKind, Status};
 
 /// An attribute's value. SPEC: OpenTelemetry common, "AnyValue".
 #[derive(Clone, Debug, PartialEq)]
