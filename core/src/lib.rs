@@ -30,6 +30,8 @@ mod sampler;
 mod span;
 
 pub mod ring;
+#[allow(unsafe_code, reason = "trusts rings that take nothing but spans")]
+mod store;
 
 #[allow(unsafe_code, reason = "writes the installed tracer once")]
 mod facade;
@@ -60,6 +62,7 @@ pub use sampler::{
 pub use span::{InlineBuf, ParentContext, Span, SpanBuf, SpanBuilder};
 #[cfg(feature = "macros")]
 pub use spanlet_macros::instrument;
+pub use store::{SpanConsumer, SpanProducer, SpanReader, SpanRing, spsc_spans};
 
 /// What `#[instrument]` expands to; not for use by hand.
 #[cfg(feature = "macros")]

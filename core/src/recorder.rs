@@ -117,10 +117,18 @@ impl<'a> FinishedSpan<'a> {
         // SAFETY: `new` was promised that these are initialised.
         unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), words.len()) }
     }
-    /// The entries, rounded up to whole groups of four words.
+    /// Header, entries rounded up to whole groups of four words, and how many of those words are entries.
     #[inline(always)]
-    pub(crate) fn entries(&self) -> &'a [MaybeUninit<u64>] {
-        self.entries
+    pub(crate) fn parts(
+        &self,
+    ) -> (
+        &'a [MaybeUninit<u64>; HEADER],
+        &'a [MaybeUninit<u64>],
+        usize,
+    ) {
+        // SAFETY: the same words, seen as ones that may be uninitialised; they are only read.
+        let header = unsafe { &*core::ptr::from_ref(self.header).cast() };
+        (header, self.entries, self.len)
     }
     /// Words of header and entries.
     #[inline(always)]

@@ -32,10 +32,6 @@ impl<'a> SpanView<'a> {
         // SAFETY: `new` checked that the header is there.
         unsafe { *self.words.get_unchecked(i) }
     }
-    /// The record's words.
-    pub(crate) fn words(&self) -> &'a [u64] {
-        self.words
-    }
     #[inline(always)]
     pub(crate) fn has(&self, bit: u64) -> bool {
         self.word(META) & bit != 0
@@ -114,10 +110,8 @@ impl<'a> SpanView<'a> {
             };
         }
         // SAFETY: see `new`.
-        Text {
-            text: unsafe { packed_text(self.word(NAME)) },
-            by_ref: true,
-        }
+        let text = unsafe { packed_text(self.word(NAME)) };
+        Text { text, by_ref: true }
     }
     /// Why the status is an error, if somebody said.
     pub fn status_description(&self) -> Option<&'a str> {

@@ -74,8 +74,6 @@ impl<const N: usize> Memory<N> {
     /// caller its one writer.
     #[inline(always)]
     pub(super) unsafe fn copy_in(&self, pos: usize, words: &[MaybeUninit<u64>]) {
-        let to = self.word(pos).cast::<MaybeUninit<usize>>();
-        let from = words.as_ptr().cast::<MaybeUninit<usize>>();
         // SAFETY: the record lies inside the memory and is the caller's alone: the reader released these
         // words before `reserve` gave them to us, and it looks at nothing but the header, the low half
         // of the first word, which is not written here. The source has as many words.
@@ -102,12 +100,12 @@ impl<const N: usize> Memory<N> {
         let to = self.word(pos).cast::<MaybeUninit<usize>>();
         let from = words.as_ptr().cast::<MaybeUninit<usize>>();
         const PARTS: usize = 8 / size_of::<usize>();
-        for i in 0..words.len() * PARTS {
-            if i % PARTS == 0 {
-                super::sync::point();
+        for word in 0..words.len() {
+            super::sync::point();
+            for i in word * PARTS..(word + 1) * PARTS {
+                // SAFETY: the caller's promise; the source has as many words.
+                unsafe { to.add(i).write(from.add(i).read_volatile()) };
             }
-            // SAFETY: the caller's promise; the source has as many words.
-            unsafe { to.add(i).write(from.add(i).read_volatile()) };
         }
     }
 

@@ -289,7 +289,7 @@ fn key_bit(key: &str) -> u64 {
         Some(byte) => *byte,
         None => 0,
     };
-    let mixed = (bytes.len() as u32) ^ (last as u32) << 1 ^ (middle as u32).wrapping_mul(11);
+    let mixed = bytes.len() ^ (last as usize) << 1 ^ (middle as usize) * 11;
     1 << (mixed & 63)
 }
 
