@@ -29,6 +29,8 @@ mod sampler;
 #[allow(unsafe_code, reason = "hands out the words of its buffer")]
 mod span;
 
+pub mod otlp;
+
 #[allow(unsafe_code, reason = "reads the records that it keeps")]
 pub mod testing;
 
