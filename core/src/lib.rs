@@ -40,6 +40,8 @@ pub mod filter;
 mod instrumented;
 mod macros;
 
+pub mod otlp;
+
 #[allow(unsafe_code, reason = "reads the records that it keeps")]
 pub mod testing;
 
