@@ -1,1 +1,10 @@
 //! The std adapter of spanlet.
+//!
+//! [`config`] (what the environment asks for) → [`export`] (encoded batches to a collector) → [`receiver`] (what
+//! takes them in, for tests and demonstrations).
+
+pub mod config;
+
+pub mod export;
+
+pub mod receiver;
