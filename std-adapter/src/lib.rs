@@ -1,3 +1,12 @@
 //! The std adapter of spanlet.
+//!
+//! [`config`] (what the environment asks for) → [`export`] (encoded batches to a collector) →
+//! [`receiver`] (what takes them in, for tests and demonstrations) → [`trace`] (traces as people see them).
+
+pub mod config;
+
+pub mod export;
+
+pub mod receiver;
 
 pub mod trace;
