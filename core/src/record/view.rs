@@ -32,6 +32,11 @@ impl<'a> SpanView<'a> {
         // SAFETY: `new` checked that the header is there.
         unsafe { *self.words.get_unchecked(i) }
     }
+    /// Header and entries.
+    #[inline(always)]
+    pub(crate) fn words(&self) -> &'a [u64] {
+        self.words
+    }
     #[inline(always)]
     pub(crate) fn has(&self, bit: u64) -> bool {
         self.word(META) & bit != 0
