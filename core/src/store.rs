@@ -46,7 +46,14 @@ impl SpanProducer<'_> {
 /// The reading end of a ring of spans.
 pub struct SpanConsumer<'r>(Consumer<'r>);
 
-impl SpanConsumer<'_> {
+impl<'r> SpanConsumer<'r> {
+    /// Control and memory back, once the producer is gone and everything was read.
+    ///
+    /// # Errors
+    /// The consumer itself, unless [`is_finished`](Self::is_finished).
+    pub fn reclaim(self) -> Result<(&'r mut SpscControl, &'r mut [MaybeUninit<u64>]), Self> {
+        self.0.reclaim().map_err(SpanConsumer)
+    }
     /// The next span. It stays in the ring until [`release`](Self::release).
     #[inline]
     pub fn read(&self) -> Option<LocalRecord<'_>> {
@@ -54,6 +61,10 @@ impl SpanConsumer<'_> {
         self.0
             .read()
             .and_then(|words| unsafe { LocalRecord::new(words) })
+    }
+    /// Puts the span read last back, to be read again.
+    pub fn unread(&mut self) {
+        self.0.unread();
     }
     /// Gives what was read back to the producer.
     #[inline]

@@ -1,12 +1,18 @@
 //! The std adapter of spanlet.
 //!
-//! [`config`] (what the environment asks for) → [`export`] (encoded batches to a collector) →
+//! [`config`] (what the environment asks for) → `recorder` (spans of this process: [`Telemetry`]) → [`export`] (encoded batches to a collector) →
 //! [`receiver`] (what takes them in, for tests and demonstrations) → [`trace`] (traces as people see them).
 
 pub mod config;
+
+mod recorder;
 
 pub mod export;
 
 pub mod receiver;
 
 pub mod trace;
+
+pub use recorder::{
+    InstallError, Ledger, Local, PooledBuf, Span, Telemetry, TelemetryBuilder, span,
+};

@@ -127,6 +127,7 @@ impl SpscControl {
             mask,
             tail: 0,
             cursor: Cell::new(0),
+            last: Cell::new(0),
             head: Cell::new(0),
             count: Cell::new(0),
             control,
@@ -495,6 +496,8 @@ pub struct Consumer<'r> {
     mask: usize,
     tail: usize,
     cursor: Cell<usize>,
+    /// Where the record read last begins; the cursor, if none was read since the last release.
+    last: Cell<usize>,
     /// The head when last looked at.
     head: Cell<usize>,
     count: Cell<u32>,
@@ -530,6 +533,7 @@ impl<'r> Consumer<'r> {
             let header = Header::parse(first as u32)?;
             self.cursor.set(cursor.wrapping_add(header.len()));
             if header.state() == State::Committed {
+                self.last.set(cursor);
                 self.count.set(self.count.get().wrapping_add(1));
                 self.control().touch_read(at, header.len());
                 // SAFETY: (1) one record, whole and contiguous; the borrow of `self` keeps `release` away.
@@ -541,10 +545,19 @@ impl<'r> Consumer<'r> {
         None
     }
 
+    /// Puts the record read last back, to be read again; does nothing a second time, or after a release.
+    pub fn unread(&mut self) {
+        if self.cursor.get() != self.last.get() {
+            self.cursor.set(self.last.get());
+            self.count.set(self.count.get().wrapping_sub(1));
+        }
+    }
+
     /// Gives the space of everything read so far back to the producer. One store.
     #[inline]
     pub fn release(&mut self) {
         self.tail = self.cursor.get();
+        self.last.set(self.tail);
         // ORDERING: gives the words back; pairs with Acquire in `Producer::refill`.
         self.control().tail.0.store(self.tail, Release);
     }

@@ -19,6 +19,10 @@ impl HostClock {
     pub(crate) fn now(&self) -> Ticks {
         Ticks(self.0.raw())
     }
+    pub(crate) fn ticks_of(&self, duration: core::time::Duration) -> u64 {
+        let ticks = duration.as_nanos() * u128::from(self.rate().as_hz()) / 1_000_000_000;
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
     fn rate(&self) -> TickRate {
         // quanta keeps the rate to itself; what it makes of a long stretch gives it to 2^-40.
         const STRETCH: u64 = 1 << 40;
@@ -49,7 +53,9 @@ impl WallClock {
     pub(crate) fn anchor(&mut self) -> UnixAnchor {
         let now = anchor(&self.clock, self.rate);
         let ticks = self.clock.now();
-        let moved = now.unix_nanos(ticks).abs_diff(self.anchor.unix_nanos(ticks));
+        let moved = now
+            .unix_nanos(ticks)
+            .abs_diff(self.anchor.unix_nanos(ticks));
         if u128::from(moved) > TOLERANCE.as_nanos() {
             self.anchor = now;
         }

@@ -172,7 +172,11 @@ mod tests {
         assert!(buf.grow(SMALL, SMALL + 1));
         assert_eq!(buf.words().len(), LARGE);
         // SAFETY: written before.
-        assert!(buf.words()[..SMALL].iter().all(|w| unsafe { w.assume_init() } == 7));
+        assert!(
+            buf.words()[..SMALL]
+                .iter()
+                .all(|w| unsafe { w.assume_init() } == 7)
+        );
         assert!(!buf.grow(LARGE, LARGE + 1));
     }
 

@@ -1,0 +1,423 @@
+//! Recording in a process: per-thread rings, a drain thread, a sending thread per destination.
+//!
+//! Input: spans of [`Local`], and of libraries through the global tracer. Output: batches to exporters.
+//! Bound: a ring per thread, one batch in the making, a queue per destination. A request never waits for
+//! telemetry: what finds no room is counted, by cause, in the [`Ledger`].
+
+mod clock;
+mod drain;
+mod ledger;
+mod pages;
+mod queue;
+mod shared;
+mod thread;
+
+pub use ledger::Ledger;
+pub use pages::PooledBuf;
+pub use thread::Local;
+
+use crate::config::{BatchConfig, Config, LimitsConfig, RootSampler, TracesExporter};
+use crate::export::{ExporterError, OtlpHttpBuilder, SpanExporter};
+use clock::{HostClock, WallClock};
+use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
+use drain::{Control, Drain};
+use queue::Queue;
+use shared::{ProcessSampler, Shared};
+use spanlet::{InstrumentationScope, Sampler, SpanLimits};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A span of this process: two words of buffer handle, pages from a pool of the thread.
+pub type Span = spanlet::Span<Local, PooledBuf>;
+
+/// Starts a span on this thread: a child of the current context, or a root.
+///
+/// ```
+/// let mut span: spanlet_std::Span = spanlet_std::span("parse").start();
+/// span.set_attribute("bytes", 120);
+/// ```
+#[inline(always)]
+pub fn span<'b>(name: &'static str) -> spanlet::SpanBuilder<'b, Local> {
+    Local.span(name)
+}
+
+/// Bytes of a thread's ring: about 2,000 spans with four attributes.
+const RING_BYTES: usize = 256 << 10;
+/// How long [`Telemetry`]'s drop waits for what is left.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sets up recording for the process.
+///
+/// ```no_run
+/// let telemetry = spanlet_std::Telemetry::builder().service_name("checkout").install()?;
+/// {
+///     let mut span: spanlet_std::Span = spanlet_std::span("charge").start();
+///     span.set_attribute("payment.provider", "acme");
+/// }
+/// telemetry.shutdown(std::time::Duration::from_secs(2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "nothing is recorded before `install`"]
+pub struct TelemetryBuilder {
+    config: Config,
+    sampler: Option<Box<dyn Sampler + Send + Sync>>,
+    exporters: Option<Vec<Box<dyn SpanExporter>>>,
+    scope: InstrumentationScope<'static>,
+    ring_bytes: usize,
+    escalate_after: Option<Duration>,
+}
+
+/// Why recording could not be set up.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// Another [`Telemetry`] has been installed in this process.
+    AlreadyInstalled,
+    /// An exporter could not be made.
+    Exporter(ExporterError),
+    /// A thread could not be started.
+    Thread(std::io::Error),
+}
+
+impl fmt::Display for InstallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InstallError::AlreadyInstalled => {
+                f.write_str("telemetry is installed already: install it once per process")
+            }
+            InstallError::Exporter(error) => write!(f, "the exporter could not be set up: {error}"),
+            InstallError::Thread(error) => write!(f, "no thread could be started: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for InstallError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            InstallError::AlreadyInstalled => None,
+            InstallError::Exporter(error) => Some(error),
+            InstallError::Thread(error) => Some(error),
+        }
+    }
+}
+
+impl TelemetryBuilder {
+    /// Sets `service.name`.
+    pub fn service_name(self, name: &str) -> Self {
+        self.resource_attribute("service.name", name)
+    }
+    /// Sets an attribute of the resource, in place of what the environment says.
+    pub fn resource_attribute(mut self, key: &str, value: &str) -> Self {
+        self.config.resource.set(key, value);
+        self
+    }
+    /// Sets the sampler, in place of what the environment says.
+    pub fn sampler(mut self, sampler: impl Sampler + Send + Sync + 'static) -> Self {
+        self.sampler = Some(Box::new(sampler));
+        self
+    }
+    /// Sends to this exporter, and not where the environment says. Again for more than one.
+    pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
+        self.exporters
+            .get_or_insert_with(Vec::new)
+            .push(Box::new(exporter));
+        self
+    }
+    /// Sets the scope of spans that carry none of their own.
+    pub fn scope(mut self, scope: InstrumentationScope<'static>) -> Self {
+        self.scope = scope;
+        self
+    }
+    /// Sets queue, batch and delay, in place of what the environment says.
+    pub fn batch(mut self, batch: BatchConfig) -> Self {
+        self.config.batch = batch;
+        self
+    }
+    /// Sets the span limits, in place of what the environment says.
+    pub fn limits(mut self, limits: LimitsConfig) -> Self {
+        self.config.limits = limits;
+        self
+    }
+    /// Sets the bytes of each thread's ring; rounded up to a power of two, 4 KiB to 1 GiB.
+    pub fn ring_bytes(mut self, bytes: usize) -> Self {
+        self.ring_bytes = bytes;
+        self
+    }
+    /// Keeps spans that the sampler recorded only, if they fail or take at least this long.
+    pub fn escalate_after(mut self, duration: Duration) -> Self {
+        self.escalate_after = Some(duration);
+        self
+    }
+
+    /// Starts recording.
+    ///
+    /// Until it returns, spans are off. It also makes [`Local`] the global tracer that libraries see,
+    /// unless there is one.
+    ///
+    /// # Errors
+    /// If there is another in this process, or an exporter or a thread cannot be made.
+    pub fn install(self) -> Result<Telemetry, InstallError> {
+        let config = self.config;
+        let control = Arc::<Control>::default();
+        let mut telemetry = Telemetry {
+            shared: None,
+            control: control.clone(),
+            destinations: Vec::new(),
+            threads: Mutex::default(),
+        };
+        if config.disabled {
+            return Ok(telemetry);
+        }
+        let exporters = match self.exporters {
+            Some(exporters) => exporters,
+            None => exporters_of(&config).map_err(InstallError::Exporter)?,
+        };
+        let clock = HostClock::new();
+        let escalate_after = self.escalate_after.map(|d| clock.ticks_of(d));
+        let ring_words = self.ring_bytes.clamp(4 << 10, 1 << 30).next_power_of_two() / 8;
+        let shared = Shared::new(
+            clock.clone(),
+            limits_of(&config.limits),
+            sampler_of(self.sampler, &config),
+            ring_words,
+            escalate_after,
+        );
+        let shared = shared.install().ok_or(InstallError::AlreadyInstalled)?;
+        telemetry.shared = Some(shared);
+        static LOCAL: Local = Local;
+        // A binary may have chosen another global tracer; then that one stays.
+        let _ = spanlet::set_global_tracer(&LOCAL);
+
+        let budget = config.batch.export_timeout.unwrap_or(Duration::MAX);
+        let mut threads = Vec::new();
+        for exporter in exporters {
+            let destination = Arc::new(Destination {
+                queue: Arc::new(Queue::new(u64::from(config.batch.max_queue_size))),
+                exporter,
+            });
+            let sender = destination.clone();
+            let thread = std::thread::Builder::new()
+                .name("spanlet-send".into())
+                .spawn(move || sender.queue.send_all(&*sender.exporter, budget));
+            threads.push(thread.map_err(InstallError::Thread)?);
+            telemetry.destinations.push(destination);
+        }
+        let drain = Drain {
+            shared,
+            control,
+            queues: telemetry
+                .destinations
+                .iter()
+                .map(|d| d.queue.clone())
+                .collect(),
+            clock: WallClock::new(clock),
+            resource: resource_of(&config),
+            scope: self.scope,
+            max_batch_spans: config.batch.max_export_batch_size,
+            schedule_delay: config.batch.schedule_delay,
+            rings: Vec::new(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("spanlet-drain".into())
+            .spawn(move || drain.run());
+        threads.push(thread.map_err(InstallError::Thread)?);
+        telemetry.threads = Mutex::new(threads);
+        Ok(telemetry)
+    }
+}
+
+struct Destination {
+    queue: Arc<Queue>,
+    exporter: Box<dyn SpanExporter>,
+}
+
+/// Recording for this process: keep it until the end. Dropped, it shuts down within five seconds.
+///
+/// A process that ends without dropping it (`std::process::exit`, an abort, a signal) loses what the
+/// exporters had not sent yet: at most the schedule delay's worth.
+pub struct Telemetry {
+    shared: Option<&'static Shared>,
+    control: Arc<Control>,
+    destinations: Vec<Arc<Destination>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Telemetry {
+    /// A builder that begins with the `OTEL_*` variables of the environment; warnings about values that
+    /// cannot be used go to standard error.
+    pub fn builder() -> TelemetryBuilder {
+        let (config, warnings) = Config::from_process();
+        for warning in warnings {
+            eprintln!("spanlet: {warning}");
+        }
+        Telemetry::builder_with(config)
+    }
+    /// A builder that begins with this configuration and does not look at the environment.
+    pub fn builder_with(config: Config) -> TelemetryBuilder {
+        TelemetryBuilder {
+            config,
+            sampler: None,
+            exporters: None,
+            scope: InstrumentationScope::new(""),
+            ring_bytes: RING_BYTES,
+            escalate_after: None,
+        }
+    }
+    /// Sends what has ended so far. `false` if `timeout` ran out first.
+    ///
+    /// Never deadlocks: it waits for threads that never wait for callers.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let until = deadline(timeout);
+        self.shared.is_none()
+            || self.control.flush(until)
+                && self.destinations.iter().all(|d| d.queue.wait_idle(until))
+    }
+    /// Sends what has ended so far, then stops. Spans that end later are lost, and counted while their
+    /// rings have room as `buffered`. Returns the final ledger. Later calls only return the ledger.
+    pub fn shutdown(&self, timeout: Duration) -> Ledger {
+        let until = deadline(timeout);
+        let threads =
+            core::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        if threads.is_empty() {
+            return self.ledger();
+        }
+        let drained = self.control.stop(until);
+        for destination in &self.destinations {
+            destination.queue.close(!drained);
+            let left = until.saturating_duration_since(Instant::now());
+            if !destination.queue.wait_idle(until) {
+                let _ = destination.exporter.shutdown(left);
+                destination.queue.close(true);
+            }
+        }
+        // A thread inside a name resolution cannot be interrupted; it is left to itself.
+        for thread in threads {
+            if thread.is_finished() || until > Instant::now() {
+                let _ = wait_for(thread, until);
+            }
+        }
+        self.ledger()
+    }
+    /// What became of all spans so far.
+    ///
+    /// With more than one destination, the counts of export are those of the first.
+    pub fn ledger(&self) -> Ledger {
+        let mut ledger = Ledger::default();
+        let Some(shared) = self.shared else {
+            return ledger;
+        };
+        // The later stages first: a span that moves on meanwhile counts as buffered, never twice.
+        if let Some(first) = self.destinations.first() {
+            first.queue.read(&mut ledger);
+        }
+        // ORDERING: counts.
+        let taken = self.control.taken.load(Relaxed);
+        let in_batch = self.control.in_batch.load(Relaxed);
+        let ring_full = self.control.ring_full.load(Relaxed);
+        let ring_too_large = self.control.ring_too_large.load(Relaxed);
+        let batch_too_large = self.control.batch_too_large.load(Relaxed);
+        if self.destinations.is_empty() {
+            // Nowhere to go.
+            ledger.queue_full += taken.saturating_sub(in_batch + batch_too_large);
+        }
+        let mut counts = Ledger::default();
+        let ended = shared.counts(&mut counts);
+        ledger.started = counts.started;
+        ledger.sampled_out = counts.sampled_out;
+        ledger.thread_gone = counts.thread_gone;
+        ledger.open = counts.open;
+        ledger.ring_full += ring_full;
+        ledger.too_large += ring_too_large + batch_too_large;
+        ledger.buffered += in_batch + ended.saturating_sub(taken + ring_full + ring_too_large);
+        ledger
+    }
+    /// The last error of each destination that has one.
+    pub fn last_errors(&self) -> Vec<String> {
+        let mut unused = Ledger::default();
+        self.destinations
+            .iter()
+            .filter_map(|d| d.queue.read(&mut unused))
+            .collect()
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.shutdown(DROP_TIMEOUT);
+    }
+}
+
+fn deadline(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout)
+        .unwrap_or(now + Duration::from_secs(86_400 * 365))
+}
+
+fn wait_for(thread: JoinHandle<()>, until: Instant) -> bool {
+    while !thread.is_finished() {
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    thread.join().is_ok()
+}
+
+fn exporters_of(config: &Config) -> Result<Vec<Box<dyn SpanExporter>>, ExporterError> {
+    let mut exporters: Vec<Box<dyn SpanExporter>> = Vec::new();
+    for exporter in &config.exporters {
+        if matches!(exporter, TracesExporter::Otlp) {
+            exporters.push(Box::new(
+                OtlpHttpBuilder::from(config.otlp.clone()).build()?,
+            ));
+        }
+    }
+    Ok(exporters)
+}
+
+fn sampler_of(sampler: Option<Box<dyn Sampler + Send + Sync>>, config: &Config) -> ProcessSampler {
+    match (sampler, config.sampler.root) {
+        (Some(sampler), _) => ProcessSampler::Any(sampler),
+        (None, RootSampler::AlwaysOn) if config.sampler.parent_based => {
+            ProcessSampler::ParentBasedAlwaysOn
+        }
+        (None, RootSampler::AlwaysOn) => ProcessSampler::Any(Box::new(spanlet::AlwaysOn)),
+        (None, RootSampler::AlwaysOff) => ProcessSampler::Any(Box::new(spanlet::AlwaysOff)),
+        (None, RootSampler::TraceIdRatio(_)) => ProcessSampler::Any(Box::new(spanlet::AlwaysOn)),
+    }
+}
+
+fn limits_of(limits: &LimitsConfig) -> SpanLimits {
+    let count = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+    SpanLimits {
+        attribute_count: count(limits.attribute_count),
+        event_count: count(limits.event_count),
+        link_count: count(limits.link_count),
+        event_attribute_count: count(limits.event_attribute_count),
+        link_attribute_count: count(limits.link_attribute_count),
+        attribute_value_length: limits.attribute_value_length.unwrap_or(u32::MAX),
+    }
+}
+
+/// The environment's resource, and what every exporter must add.
+fn resource_of(config: &Config) -> Vec<(String, String)> {
+    let mut resource = config.resource.clone();
+    if resource.service_name().is_none() {
+        // SPEC: Resource conventions, "service.name".
+        let process = std::env::current_exe().ok();
+        let name = process
+            .as_deref()
+            .and_then(|path| path.file_name()?.to_str())
+            .map_or_else(
+                || "unknown_service".into(),
+                |name| format!("unknown_service:{name}"),
+            );
+        resource.set("service.name", &name);
+    }
+    resource.set("telemetry.sdk.name", "spanlet");
+    resource.set("telemetry.sdk.language", "rust");
+    resource.set("telemetry.sdk.version", env!("CARGO_PKG_VERSION"));
+    resource.attributes
+}

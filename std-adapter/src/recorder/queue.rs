@@ -1,0 +1,146 @@
+//! Encoded batches on their way to one destination: a bounded queue, and the thread that sends.
+//!
+//! Input: batches from the drain. Output: what became of their spans. Bound: spans and bytes; what finds
+//! the queue full is counted and never waits.
+
+use super::ledger::Ledger;
+use crate::export::{Batch, ExportOutcome, SpanExporter};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Bytes that a queue holds at most.
+const MAX_BYTES: usize = 64 << 20;
+
+#[derive(Clone)]
+pub(crate) struct Encoded {
+    pub(crate) body: Arc<[u8]>,
+    pub(crate) spans: u64,
+}
+
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    max_spans: u64,
+}
+
+#[derive(Default)]
+struct State {
+    batches: VecDeque<Encoded>,
+    spans: u64,
+    bytes: usize,
+    /// Spans of the batch that is being sent.
+    sending: u64,
+    closed: bool,
+    done: Ledger,
+    last_error: Option<String>,
+}
+
+impl Queue {
+    pub(crate) fn new(max_spans: u64) -> Self {
+        Queue {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            max_spans,
+        }
+    }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    pub(crate) fn push(&self, batch: Encoded) {
+        let mut state = self.state();
+        // A batch over the bound goes alone rather than never.
+        let full = !state.batches.is_empty()
+            && (state.spans + batch.spans > self.max_spans
+                || state.bytes + batch.body.len() > MAX_BYTES);
+        if full || state.closed {
+            state.done.queue_full += batch.spans;
+            return;
+        }
+        state.spans += batch.spans;
+        state.bytes += batch.body.len();
+        state.batches.push_back(batch);
+        self.changed.notify_all();
+    }
+    /// Sends until the queue is closed and empty.
+    pub(crate) fn send_all(&self, exporter: &dyn SpanExporter, budget: Duration) {
+        loop {
+            let batch = {
+                let mut state = self.state();
+                loop {
+                    if let Some(batch) = state.batches.pop_front() {
+                        state.spans -= batch.spans;
+                        state.bytes -= batch.body.len();
+                        state.sending = batch.spans;
+                        break batch;
+                    }
+                    if state.closed {
+                        return;
+                    }
+                    state = self
+                        .changed
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            };
+            let outcome = exporter.export(
+                Batch {
+                    body: &batch.body,
+                    spans: batch.spans,
+                },
+                budget,
+            );
+            let mut state = self.state();
+            state.sending = 0;
+            state.count(&outcome);
+            self.changed.notify_all();
+        }
+    }
+    /// Waits until everything pushed before has been sent or given up. `false` if time ran out.
+    pub(crate) fn wait_idle(&self, until: Instant) -> bool {
+        let mut state = self.state();
+        while !state.batches.is_empty() || state.sending != 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            (state, _) = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+    /// Takes no more; what is queued is still sent, or with `give_up` counted as failed.
+    pub(crate) fn close(&self, give_up: bool) {
+        let mut state = self.state();
+        state.closed = true;
+        if give_up {
+            let spans: u64 = state.batches.drain(..).map(|batch| batch.spans).sum();
+            state.done.failed += spans;
+            state.spans = 0;
+            state.bytes = 0;
+        }
+        self.changed.notify_all();
+    }
+    /// Adds what became of the spans so far; returns the last error.
+    pub(crate) fn read(&self, ledger: &mut Ledger) -> Option<String> {
+        let state = self.state();
+        *ledger = ledger.plus(&state.done);
+        ledger.buffered += state.spans + state.sending;
+        state.last_error.clone()
+    }
+}
+
+impl State {
+    fn count(&mut self, outcome: &ExportOutcome) {
+        self.done.exported += outcome.exported;
+        self.done.rejected += outcome.rejected;
+        self.done.indeterminate += outcome.indeterminate;
+        self.done.failed += outcome.failed;
+        self.done.too_large += outcome.too_large;
+        if let Some(error) = &outcome.error {
+            self.last_error = Some(error.to_string());
+        }
+    }
+}

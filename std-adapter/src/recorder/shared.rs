@@ -1,0 +1,206 @@
+//! What all threads of the process share: settings, and the list of their rings.
+
+use super::clock::HostClock;
+use super::ledger::Ledger;
+use super::thread::ThreadCounters;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use spanlet::ring::SpscControl;
+use spanlet::{
+    EndedUnsampled, Sampler, SamplingDecision, SamplingParameters, SamplingResult, SpanConsumer,
+    SpanLimits, SpanProducer, spsc_spans,
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+static INSTALLED: AtomicPtr<Shared> = AtomicPtr::new(core::ptr::null_mut());
+static THREAD_GONE: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) struct Shared {
+    pub(crate) clock: HostClock,
+    pub(crate) limits: SpanLimits,
+    pub(crate) sampler: ProcessSampler,
+    pub(crate) ring_words: usize,
+    /// Ticks from which on an unsampled span is kept; none without escalation.
+    pub(crate) escalate_after: Option<u64>,
+    threads: Mutex<Threads>,
+}
+
+#[derive(Default)]
+struct Threads {
+    /// Rings that the drain has not taken over yet.
+    new: Vec<ThreadRing>,
+    counters: Vec<Arc<ThreadCounters>>,
+    /// What threads that are gone had counted: started, sampled out, ended.
+    gone: (u64, u64, u64),
+}
+
+/// The drain's end of a thread's ring.
+pub(crate) struct ThreadRing {
+    pub(crate) consumer: SpanConsumer<'static>,
+    /// What the ring had refused when the drain looked last, modulo 2^32.
+    pub(crate) full_seen: u32,
+    pub(crate) too_large_seen: u32,
+}
+
+impl ThreadRing {
+    fn new(consumer: SpanConsumer<'static>) -> Self {
+        ThreadRing {
+            consumer,
+            full_seen: 0,
+            too_large_seen: 0,
+        }
+    }
+}
+
+/// Memory of a ring, leaked while the ring is in use.
+pub(crate) struct RingMemory {
+    control: &'static mut SpscControl,
+    words: &'static mut [MaybeUninit<u64>],
+}
+
+impl RingMemory {
+    pub(crate) fn new(words: usize) -> Self {
+        RingMemory {
+            control: Box::leak(Box::default()),
+            words: Box::leak(Box::new_uninit_slice(words)),
+        }
+    }
+    /// Frees a ring that is finished.
+    pub(crate) fn free(ring: ThreadRing) -> Result<(), ThreadRing> {
+        let (control, words) = ring.consumer.reclaim().map_err(ThreadRing::new)?;
+        // SAFETY: both were leaked by `new`, and `reclaim` says that neither end is left.
+        unsafe {
+            drop(Box::from_raw(control));
+            drop(Box::from_raw(words));
+        }
+        Ok(())
+    }
+}
+
+/// The sampler of the process: the usual ones without a call.
+pub(crate) enum ProcessSampler {
+    /// Children follow their parent, roots are all kept.
+    ParentBasedAlwaysOn,
+    /// Whatever else.
+    Any(Box<dyn Sampler + Send + Sync>),
+}
+
+impl ProcessSampler {
+    #[inline(always)]
+    pub(crate) fn sample(&self, parameters: &SamplingParameters<'_>) -> SamplingResult {
+        match self {
+            ProcessSampler::ParentBasedAlwaysOn => {
+                let keep = parameters.parent.is_none_or(|parent| parent.is_sampled());
+                SamplingResult::new(if keep {
+                    SamplingDecision::RecordAndSample
+                } else {
+                    SamplingDecision::Drop
+                })
+            }
+            ProcessSampler::Any(sampler) => sampler.should_sample(parameters),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        clock: HostClock,
+        limits: SpanLimits,
+        sampler: ProcessSampler,
+        ring_words: usize,
+        escalate_after: Option<u64>,
+    ) -> Self {
+        Shared {
+            clock,
+            limits,
+            sampler,
+            ring_words,
+            escalate_after,
+            threads: Mutex::default(),
+        }
+    }
+    /// Makes this the process's. `false` if there is one.
+    pub(crate) fn install(self) -> Option<&'static Shared> {
+        let shared = Box::into_raw(Box::new(self));
+        // ORDERING: publishes what it points to; pairs with Acquire in `installed`.
+        match INSTALLED.compare_exchange(
+            core::ptr::null_mut(),
+            shared,
+            Ordering::Release,
+            Ordering::Relaxed,
+        ) {
+            // SAFETY: never freed once installed.
+            Ok(_) => Some(unsafe { &*shared }),
+            Err(_) => {
+                // SAFETY: made above, and nobody else has seen it.
+                drop(unsafe { Box::from_raw(shared) });
+                None
+            }
+        }
+    }
+    fn threads(&self) -> MutexGuard<'_, Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// A ring and counters for the thread that asks.
+    pub(crate) fn register(
+        &self,
+        memory: RingMemory,
+    ) -> Option<(SpanProducer<'static>, Arc<ThreadCounters>)> {
+        let (producer, consumer) = spsc_spans(memory.control, memory.words).ok()?;
+        let counters = Arc::<ThreadCounters>::default();
+        let mut threads = self.threads();
+        threads.new.push(ThreadRing::new(consumer));
+        threads.counters.push(counters.clone());
+        Some((producer, counters))
+    }
+    /// Rings of threads that the drain does not know yet.
+    pub(crate) fn take_new(&self) -> Vec<ThreadRing> {
+        core::mem::take(&mut self.threads().new)
+    }
+    /// Starts, drops by sampling and ends on all threads.
+    pub(crate) fn counts(&self, ledger: &mut Ledger) -> u64 {
+        let mut threads = self.threads();
+        let threads = &mut *threads;
+        threads.counters.retain(|counters| {
+            // Only we hold it: the thread is gone, and its counts are final.
+            let gone = Arc::strong_count(counters) == 1;
+            if gone {
+                let (started, sampled_out, ended) = counters.read();
+                threads.gone.0 += started;
+                threads.gone.1 += sampled_out;
+                threads.gone.2 += ended;
+            }
+            !gone
+        });
+        let (mut started, mut sampled_out, mut ended) = threads.gone;
+        for counters in &threads.counters {
+            let (a, b, c) = counters.read();
+            started += a;
+            sampled_out += b;
+            ended += c;
+        }
+        ledger.started = started;
+        ledger.sampled_out = sampled_out;
+        // ORDERING: a count.
+        ledger.thread_gone = THREAD_GONE.load(Ordering::Relaxed);
+        ledger.open = started.saturating_sub(sampled_out + ended + ledger.thread_gone);
+        ended
+    }
+    pub(crate) fn escalate(&self, ended: &EndedUnsampled) -> bool {
+        self.escalate_after
+            .is_some_and(|after| ended.is_error || ended.duration_ticks >= after)
+    }
+}
+
+pub(crate) fn installed() -> Option<&'static Shared> {
+    // ORDERING: makes what it points to visible; pairs with Release in `install`.
+    let shared = INSTALLED.load(Ordering::Acquire);
+    // SAFETY: null, or installed and never freed.
+    unsafe { shared.as_ref() }
+}
+
+#[cold]
+pub(crate) fn count_thread_gone() {
+    // ORDERING: a count.
+    THREAD_GONE.fetch_add(1, Ordering::Relaxed);
+}
