@@ -8,9 +8,9 @@ use super::otlp_http::{OtlpHttpExporter, REQUEST_LIMIT_BYTES, RESPONSE_LIMIT_BYT
 use super::retry::{RetryPolicy, StopSignal, SystemTimer, Timer};
 use crate::config::{Compression, Endpoint, EndpointError, HeaderError, OtlpConfig};
 use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use ureq::http::{HeaderMap, HeaderValue, header};

@@ -5,10 +5,11 @@
     reason = "each test binary uses a part of this"
 )]
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use spanlet_std::export::{OtlpHttpBuilder, OtlpHttpExporter, StopSignal, Timer};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
