@@ -177,7 +177,10 @@ impl Target {
             ureq::Error::Tls(_) => connect(ConnectReason::Tls(detail)),
             #[cfg(feature = "tls")]
             ureq::Error::Rustls(_) | ureq::Error::Pem(_) => connect(ConnectReason::Tls(detail)),
-            ureq::Error::Io(io) if is_tls(io) => connect(ConnectReason::Tls(detail)),
+            // A server that wants a client certificate may say so only after the request has left.
+            ureq::Error::Io(io) if is_tls(io) && (!sent_whole || detail.contains("alert")) => {
+                connect(ConnectReason::Tls(detail))
+            }
             ureq::Error::Io(io) if !sent_any => connect(match io.kind() {
                 io::ErrorKind::ConnectionRefused => ConnectReason::Refused,
                 io::ErrorKind::TimedOut => ConnectReason::TimedOut,

@@ -8,10 +8,10 @@ use super::otlp_http::{OtlpHttpExporter, REQUEST_LIMIT_BYTES, RESPONSE_LIMIT_BYT
 use super::retry::{RetryPolicy, StopSignal, SystemTimer, Timer};
 use crate::config::{Compression, Endpoint, EndpointError, HeaderError, OtlpConfig};
 use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
 use std::io;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use ureq::http::{HeaderMap, HeaderValue, header};
 
@@ -246,6 +246,7 @@ fn with_tls(agent: AgentConfig, _config: &OtlpConfig) -> Result<AgentConfig, Exp
 
 #[cfg(feature = "tls")]
 fn with_tls(agent: AgentConfig, config: &OtlpConfig) -> Result<AgentConfig, ExporterError> {
+    use std::path::Path;
     use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
     let pem_error = |path: &Path, detail: &dyn fmt::Display| ExporterError::Pem {
@@ -279,9 +280,44 @@ fn with_tls(agent: AgentConfig, config: &OtlpConfig) -> Result<AgentConfig, Expo
 }
 
 #[cfg(feature = "tls")]
-fn read(path: &Path) -> Result<Vec<u8>, ExporterError> {
+fn read(path: &std::path::Path) -> Result<Vec<u8>, ExporterError> {
     std::fs::read(path).map_err(|cause| ExporterError::File {
         path: path.to_owned(),
         cause,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_known_by_name_and_address() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.8.8.8", "[::1]"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in ["collector", "10.0.0.1", "[::2]", "localhost.example", ""] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn https_without_tls_says_what_to_enable() {
+        let builder = OtlpHttpBuilder::default().endpoint("https://c").unwrap();
+        let error = builder.build().unwrap_err().to_string();
+        assert!(error.contains("feature `tls`"), "{error}");
+    }
+
+    #[test]
+    fn secrets_stay_out_of_debug_output() {
+        let builder = OtlpHttpBuilder::default()
+            .endpoint("http://c/v1/traces?key=hidden")
+            .unwrap()
+            .header("Authorization", "hidden")
+            .unwrap();
+        assert!(!format!("{builder:?}").contains("hidden"));
+        let exporter = builder.build().unwrap();
+        assert_eq!(exporter.endpoint(), "http://c/v1/traces");
+    }
 }

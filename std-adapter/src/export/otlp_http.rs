@@ -96,7 +96,6 @@ impl Limit {
 impl OtlpHttpExporter {
     /// A builder with the specification's defaults: `http://localhost:4318/v1/traces`, 10 s, no
     /// compression.
-    #[must_use]
     pub fn builder() -> OtlpHttpBuilder {
         OtlpHttpBuilder::default()
     }

@@ -12,12 +12,14 @@ use super::proto::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse, RpcStatus,
 };
 use core::fmt;
+use core::net::SocketAddr;
+use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use prost::Message;
 use std::io::{self, Read};
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::net::ToSocketAddrs;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -71,7 +73,8 @@ struct Counters {
     stopping: AtomicBool,
 }
 
-/// A running receiver; dropping it stops it.
+/// A running receiver; dropping it waits for requests being handled and then closes the port within
+/// moments.
 ///
 /// ```
 /// use core::time::Duration;

@@ -5,13 +5,40 @@
     reason = "each test binary uses a part of this"
 )]
 
+use core::net::SocketAddr;
 use core::time::Duration;
-use spanlet_std::export::{OtlpHttpBuilder, OtlpHttpExporter, StopSignal, Timer};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use spanlet_std::export::{
+    Batch, ExportOutcome, OtlpHttpBuilder, OtlpHttpExporter, SpanExporter, StopSignal, Timer,
+};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
+
+pub const BODY: &[u8] = b"any bytes: the exporter looks into none of them";
+pub const SPANS: u64 = 5;
+
+pub fn batch() -> Batch<'static> {
+    Batch {
+        body: BODY,
+        spans: SPANS,
+    }
+}
+
+/// Plays a script to one export with default settings and a clock that does not wait.
+pub fn export(script: Vec<Step>) -> (ExportOutcome, Vec<Duration>, usize) {
+    let collector = Collector::play(script);
+    let timer = FakeTimer::new();
+    let exporter = collector.builder().timer(timer.clone()).build().unwrap();
+    let outcome = exporter.export(batch(), Duration::MAX);
+    assert_eq!(outcome.spans(), SPANS, "{outcome:?}");
+    (outcome, timer.waits(), collector.requests().len())
+}
+
+pub fn text(outcome: &ExportOutcome) -> String {
+    outcome.error.as_ref().unwrap().to_string()
+}
 
 /// What the collector does about one request.
 pub enum Step {
