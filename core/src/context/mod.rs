@@ -5,7 +5,10 @@
 //! but a fresh trace.
 
 mod flags;
+mod hex_text;
 mod id;
+
+pub mod traceparent;
 
 pub use flags::TraceFlags;
 pub use id::{SpanId, TraceId};
@@ -81,4 +84,17 @@ impl SpanContext {
     pub const fn is_remote(&self) -> bool {
         self.is_remote
     }
+}
+
+/// Without the spaces and tabs around it.
+///
+/// SPEC: RFC 9110, 5.6.3 `OWS`.
+pub(crate) fn trim_ows(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = text {
+        text = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
 }
