@@ -89,6 +89,7 @@ impl SpanContext {
 /// Without the spaces and tabs around it.
 ///
 /// SPEC: RFC 9110, 5.6.3 `OWS`.
+#[inline]
 pub(crate) fn trim_ows(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = text {
         text = rest;

@@ -34,7 +34,10 @@ pub(crate) mod sse2;
 pub(crate) mod neon;
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-#[allow(unused_imports, reason = "a bench includes this file for one kernel at a time")]
+#[allow(
+    unused_imports,
+    reason = "a bench includes this file for one kernel at a time"
+)]
 pub(crate) use sse2 as kernel;
 
 #[cfg(all(
@@ -42,7 +45,10 @@ pub(crate) use sse2 as kernel;
     target_feature = "neon",
     target_endian = "little"
 ))]
-#[allow(unused_imports, reason = "a bench includes this file for one kernel at a time")]
+#[allow(
+    unused_imports,
+    reason = "a bench includes this file for one kernel at a time"
+)]
 pub(crate) use neon as kernel;
 
 #[cfg(not(any(
@@ -53,7 +59,10 @@ pub(crate) use neon as kernel;
         target_endian = "little"
     )
 )))]
-#[allow(unused_imports, reason = "a bench includes this file for one kernel at a time")]
+#[allow(
+    unused_imports,
+    reason = "a bench includes this file for one kernel at a time"
+)]
 pub(crate) use scalar as kernel;
 
 /// Length of a version 00 `traceparent`.
@@ -89,12 +98,17 @@ pub(crate) const fn digit(byte: u8) -> Option<u8> {
 }
 
 /// Two digits as a byte; above 255 if one is no lowercase hex digit.
+#[allow(
+    dead_code,
+    reason = "the vector kernels' way to the four digits outside the ids"
+)]
 #[inline(always)]
 pub(crate) fn byte(high: u8, low: u8) -> u32 {
     digit_or_bad(high) << 4 | digit_or_bad(low)
 }
 
 /// 0 to 15, or a value with bit 8 set that survives a shift by four and an `or`.
+#[allow(dead_code, reason = "as `byte`")]
 #[inline(always)]
 fn digit_or_bad(byte: u8) -> u32 {
     match digit(byte) {

@@ -15,7 +15,7 @@ mod word {
     #[inline(always)]
     pub(super) const fn pack(lanes: Word) -> [u8; 4] {
         let pairs = (lanes | lanes >> 8) & 0x0000_ffff_0000_ffff;
-        let [a, b, _, _, c, d, _, _] = pairs.to_le_bytes();
+        let [a, b, c, d, ..] = (pairs | pairs >> 16).to_le_bytes();
         [a, b, c, d]
     }
     /// Each byte into the low half of a 16-bit lane.
@@ -69,66 +69,57 @@ const fn nibbles(text: Word) -> (Word, Word) {
     ((text & each(0x0f)) + letter * 9, ok)
 }
 
-/// `text` to half as many bytes; clears top bits of `ok` where a byte is no digit.
-#[inline(always)]
-fn decode<const DIGITS: usize, const N: usize>(
-    text: &[u8; DIGITS],
-    out: &mut [u8; N],
-    ok: &mut Word,
-) {
+/// 16 digits to the 8 bytes of a word in memory order; clears `ok` if one is no digit.
+///
+/// Out of line: inlined and unrolled three times it would triple the code.
+#[inline(never)]
+fn decode(text: &[u8; 16], ok: &mut Word) -> u64 {
+    let mut bytes = [0; 8];
     let words = text.as_chunks::<BYTES>().0;
-    for (text, out) in words.iter().zip(out.as_chunks_mut::<HALF>().0) {
+    for (text, out) in words.iter().zip(bytes.as_chunks_mut::<HALF>().0) {
         let (values, good) = nibbles(Word::from_le_bytes(*text));
         *ok &= good;
-        *out = pack((values << 4 | values >> 8) & lanes());
+        *out = pack((values << 4 | values >> 8) & (Word::MAX / 0xffff * 0xff));
     }
-}
-
-/// The low byte of every 16-bit lane.
-const fn lanes() -> Word {
-    Word::MAX / 0xffff * 0xff
+    u64::from_ne_bytes(bytes)
 }
 
 /// `None` if a byte is neither the digit nor the dash that belongs there.
 #[inline]
 pub(crate) fn decode_fields(text: &[u8; LEN]) -> Option<Fields> {
     let [v0, v1, dash_0, rest @ ..] = text;
-    let (trace_text, rest) = rest.split_first_chunk::<32>()?;
-    let [dash_1, rest @ ..] = rest else {
-        return None;
-    };
-    let (span_text, rest) = rest.split_first_chunk::<16>()?;
+    let (t0, rest) = rest.split_first_chunk()?;
+    let (t1, rest) = rest.split_first_chunk()?;
+    let (dash_1, rest) = rest.split_first()?;
+    let (span, rest) = rest.split_first_chunk()?;
     let [dash_2, f0, f1] = rest else {
         return None;
     };
+    let mut ends = [b'0'; 16];
+    [ends[0], ends[1], ends[2], ends[3]] = [*v0, *v1, *f0, *f1];
 
     let mut ok = each(0x80);
-    let mut trace = [0; 16];
-    let mut span = [0; 8];
-    decode(trace_text, &mut trace, &mut ok);
-    decode(span_text, &mut span, &mut ok);
-    let version = super::byte(*v0, *v1);
-    let flags = super::byte(*f0, *f1);
-
+    let trace = [decode(t0, &mut ok), decode(t1, &mut ok)];
+    let span = decode(span, &mut ok);
+    let [version, flags, ..] = decode(&ends, &mut ok).to_ne_bytes();
     let dashes = (*dash_0 ^ b'-') | (*dash_1 ^ b'-') | (*dash_2 ^ b'-');
-    if ok & each(0x80) != each(0x80) || dashes != 0 {
+    if ok != each(0x80) || dashes != 0 {
         return None;
     }
-    let (trace, _) = trace.as_chunks::<8>();
-    let [high, low] = trace else { return None };
     Some(Fields {
-        version: u8::try_from(version).ok()?,
-        trace: [u64::from_ne_bytes(*high), u64::from_ne_bytes(*low)],
-        span: u64::from_ne_bytes(span),
-        flags: u8::try_from(flags).ok()?,
+        version,
+        trace,
+        span,
+        flags,
     })
 }
 
-/// Bytes to twice as many digits.
-#[inline(always)]
-fn encode<const N: usize, const DIGITS: usize>(bytes: &[u8; N], out: &mut [u8; DIGITS]) {
-    let halves = bytes.as_chunks::<HALF>().0;
-    for (bytes, out) in halves.iter().zip(out.as_chunks_mut::<BYTES>().0) {
+/// The 8 bytes of a word in memory order to 16 digits. Out of line as [`decode`] is.
+#[inline(never)]
+fn encode(word: u64, out: &mut [u8; 16]) {
+    let bytes = word.to_ne_bytes();
+    let halves = bytes.as_chunks().0;
+    for (bytes, out) in halves.iter().zip(out.as_chunks_mut().0) {
         let lanes = spread(*bytes);
         let values = (lanes >> 4 | lanes << 8) & each(0x0f);
         // 10 and up carry into bit 4, and then need 39 more to reach 'a'.
@@ -141,21 +132,18 @@ fn encode<const N: usize, const DIGITS: usize>(bytes: &[u8; N], out: &mut [u8; D
 #[inline]
 pub(crate) fn encode_fields(trace: [u64; 2], span: u64, flags: u8, out: &mut [u8; LEN]) {
     let [v0, v1, dash_0, rest @ ..] = out;
-    (*v0, *v1, *dash_0) = (b'0', b'0', b'-');
-    let Some((trace_text, [dash_1, rest @ ..])) = rest.split_first_chunk_mut::<32>() else {
+    let Some((t0, rest)) = rest.split_first_chunk_mut() else {
         return;
     };
-    *dash_1 = b'-';
-    let [high, low] = trace;
-    let [a, b, c, d, e, f, g, h] = high.to_ne_bytes();
-    let [i, j, k, l, m, n, o, p] = low.to_ne_bytes();
-    encode(
-        &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p],
-        trace_text,
-    );
-    let Some((span_text, [dash_2, f0, f1])) = rest.split_first_chunk_mut::<16>() else {
+    let Some((t1, [dash_1, rest @ ..])) = rest.split_first_chunk_mut() else {
         return;
     };
-    encode(&span.to_ne_bytes(), span_text);
-    (*dash_2, *f0, *f1) = (b'-', b'0', b'0' + (flags & 0x0f));
+    let Some((s, [dash_2, f0, f1])) = rest.split_first_chunk_mut() else {
+        return;
+    };
+    (*v0, *v1, *dash_0, *dash_1, *dash_2) = (b'0', b'0', b'-', b'-', b'-');
+    (*f0, *f1) = (b'0', b'0' + (flags & 0x0f));
+    encode(trace[0], t0);
+    encode(trace[1], t1);
+    encode(span, s);
 }
