@@ -7,11 +7,30 @@
 mod flags;
 mod hex_text;
 mod id;
+mod percent;
 
 pub mod traceparent;
 
+pub mod tracestate;
+
+mod otel_state;
+
+pub mod baggage;
+
+pub mod binary;
+
+pub use baggage::{
+    AllowedBaggage, Baggage, BaggageBuf, BaggageEntry, BaggageError, BaggageProperty,
+};
+pub use binary::BinaryError;
 pub use flags::TraceFlags;
 pub use id::{SpanId, TraceId};
+pub use otel_state::OtelTraceState;
+pub use percent::PercentDecoded;
+pub use traceparent::TraceparentError;
+pub use tracestate::{
+    TraceState, TraceStateBuf, TraceStateError, TraceStateErrorKind, TraceStateText,
+};
 
 /// The part of a span that travels: ids, flags, and whether it came from another process.
 ///
