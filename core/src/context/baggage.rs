@@ -540,7 +540,7 @@ impl<const N: usize> defmt::Format for BaggageBuf<N> {
 }
 
 /// A header value that went through an allow-list: the only form of baggage that
-/// `inject_w3c` takes. The default is empty.
+/// [`inject_w3c`](super::propagator::inject_w3c) takes. The default is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct AllowedBaggage<'o> {

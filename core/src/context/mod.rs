@@ -19,14 +19,23 @@ pub mod baggage;
 
 pub mod binary;
 
+pub mod b3;
+
+pub mod carrier;
+
+pub mod propagator;
+
+pub use b3::{B3, B3Error, B3Headers, B3Sampling, B3Text};
 pub use baggage::{
     AllowedBaggage, Baggage, BaggageBuf, BaggageEntry, BaggageError, BaggageProperty,
 };
 pub use binary::BinaryError;
+pub use carrier::{Carrier, CarrierFull, CarrierMut, FixedCarrier};
 pub use flags::TraceFlags;
 pub use id::{SpanId, TraceId};
 pub use otel_state::OtelTraceState;
 pub use percent::PercentDecoded;
+pub use propagator::{ExtractError, Extracted, Propagator, Propagators};
 pub use traceparent::TraceparentError;
 pub use tracestate::{
     TraceState, TraceStateBuf, TraceStateError, TraceStateErrorKind, TraceStateText,

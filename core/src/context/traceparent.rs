@@ -92,7 +92,7 @@ impl core::error::Error for TraceparentError {}
 /// # Errors
 /// [`TraceparentError`] for anything that the grammar above does not allow. The caller then starts a
 /// new trace; a request never fails for it. Repeated headers are the carrier's matter: see
-/// `extract_traceparent`.
+/// [`extract_traceparent`](super::propagator::extract_traceparent).
 ///
 /// ```
 /// use spanlet::context::traceparent::parse;

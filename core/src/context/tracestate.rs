@@ -299,7 +299,7 @@ impl<const N: usize> TraceStateBuf<N> {
     }
 
     /// The same, in a type that says that it is well formed, for
-    /// `inject_w3c`.
+    /// [`inject_w3c`](super::propagator::inject_w3c).
     pub fn text(&self) -> TraceStateText<'_> {
         TraceStateText(self.text.as_str())
     }
