@@ -4,7 +4,7 @@
 //! `valgrind --tool=callgrind --toggle-collect='case_*' BENCH OPS` counts (`benches/README.md`).
 //! The kernels are included as source, so that the scalar one is measured on hosts that do not use it.
 
-use std::hint::black_box;
+use core::hint::black_box;
 use std::time::Instant;
 
 use spanlet::context::traceparent;
@@ -24,9 +24,9 @@ fn contexts() -> Vec<SpanContext> {
     (1..=64_u8)
         .map(|n| {
             let trace =
-                TraceId::from_bytes(std::array::from_fn(|i| n.wrapping_mul(i as u8 * 7 + 3)));
+                TraceId::from_bytes(core::array::from_fn(|i| n.wrapping_mul(i as u8 * 7 + 3)));
             let span =
-                SpanId::from_bytes(std::array::from_fn(|i| n.wrapping_mul(i as u8 * 11 + 5)));
+                SpanId::from_bytes(core::array::from_fn(|i| n.wrapping_mul(i as u8 * 11 + 5)));
             SpanContext::new(trace.unwrap(), span.unwrap(), TraceFlags::from_byte(n))
         })
         .collect()

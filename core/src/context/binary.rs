@@ -132,7 +132,12 @@ pub fn encode(cx: &SpanContext) -> [u8; BINARY_LEN] {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+    #![allow(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::cast_possible_truncation,
+        reason = "tests"
+    )]
     use super::*;
 
     /// The example of the specification.

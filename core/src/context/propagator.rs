@@ -97,8 +97,8 @@ pub struct Extracted<'a> {
 }
 
 /// The value of a header that may come once.
-fn single<'a>(
-    carrier: &'a impl Carrier,
+fn single<'a, C: Carrier + ?Sized>(
+    carrier: &'a C,
     name: &'static str,
 ) -> Result<Option<&'a [u8]>, ExtractError> {
     let mut values = carrier.values(name);
@@ -121,7 +121,9 @@ fn single<'a>(
 /// assert!(extract_traceparent(&[header, header]).is_err());
 /// assert_eq!(extract_traceparent(&[("host", "x")]), Ok(None));
 /// ```
-pub fn extract_traceparent(carrier: &impl Carrier) -> Result<Option<SpanContext>, ExtractError> {
+pub fn extract_traceparent<C: Carrier + ?Sized>(
+    carrier: &C,
+) -> Result<Option<SpanContext>, ExtractError> {
     match single(carrier, TRACEPARENT)? {
         None => Ok(None),
         Some(value) => Ok(Some(traceparent::parse(value)?)),
@@ -144,7 +146,7 @@ pub fn extract_traceparent(carrier: &impl Carrier) -> Result<Option<SpanContext>
 /// assert_eq!(extracted.baggage.get("tenant").unwrap().value(), "7");
 /// assert!(extracted.fault.is_none());
 /// ```
-pub fn extract_w3c<'a>(carrier: &'a impl Carrier) -> Extracted<'a> {
+pub fn extract_w3c<C: Carrier + ?Sized>(carrier: &C) -> Extracted<'_> {
     Propagators::W3C.extract(carrier)
 }
 
@@ -165,7 +167,7 @@ pub fn extract_w3c<'a>(carrier: &'a impl Carrier) -> Extracted<'a> {
 /// let fields: Vec<_> = out.iter().collect();
 /// assert_eq!(fields, [("traceparent", text), ("tracestate", "rojo=1")]);
 /// ```
-pub fn inject_w3c<C: CarrierMut>(
+pub fn inject_w3c<C: CarrierMut + ?Sized>(
     carrier: &mut C,
     context: &SpanContext,
     trace_state: TraceStateText<'_>,
@@ -259,7 +261,7 @@ impl Propagators {
     }
 
     /// Reads a message's headers. Never fails.
-    pub fn extract<'a>(self, carrier: &'a impl Carrier) -> Extracted<'a> {
+    pub fn extract<C: Carrier + ?Sized>(self, carrier: &C) -> Extracted<'_> {
         let mut extracted = Extracted::default();
         if self.contains(Propagator::TraceContext) {
             match extract_traceparent(carrier) {
@@ -274,7 +276,7 @@ impl Propagators {
             }
         }
         for (propagator, extract) in [
-            (Propagator::B3, extract_b3 as fn(&_) -> _),
+            (Propagator::B3, extract_b3 as fn(&C) -> _),
             (Propagator::B3Multi, extract_b3_multi),
         ] {
             if !self.contains(propagator) || extracted.span_context.is_some() {
@@ -301,7 +303,7 @@ impl Propagators {
     ///
     /// # Errors
     /// The carrier's, at the first header that it refuses.
-    pub fn inject<C: CarrierMut>(
+    pub fn inject<C: CarrierMut + ?Sized>(
         self,
         carrier: &mut C,
         context: &SpanContext,
@@ -333,14 +335,14 @@ impl Propagators {
     }
 }
 
-fn extract_b3<C: Carrier>(carrier: &C) -> Result<Option<B3>, ExtractError> {
+fn extract_b3<C: Carrier + ?Sized>(carrier: &C) -> Result<Option<B3>, ExtractError> {
     match single(carrier, B3_SINGLE)? {
         None => Ok(None),
         Some(value) => Ok(Some(B3::parse_single(value)?)),
     }
 }
 
-fn extract_b3_multi<C: Carrier>(carrier: &C) -> Result<Option<B3>, ExtractError> {
+fn extract_b3_multi<C: Carrier + ?Sized>(carrier: &C) -> Result<Option<B3>, ExtractError> {
     let headers = B3Headers {
         trace_id: single(carrier, B3_TRACE_ID)?,
         span_id: single(carrier, B3_SPAN_ID)?,
