@@ -392,7 +392,11 @@ fn fill<'m, const N: usize>(
     let mut dropped = members.clone().skip(MAX_MEMBERS).count();
     let members = members.take(MAX_MEMBERS);
     // Zero marks a member that goes.
-    let mut lens: Vec<usize, MAX_MEMBERS> = members.clone().map(member_len).collect();
+    let mut lens = Vec::<usize, MAX_MEMBERS>::new();
+    for member in members.clone() {
+        // Cannot be full: as many members are taken as it holds.
+        let _full = lens.push(member_len(member));
+    }
     let mut total = lens.iter().sum::<usize>() + lens.len().saturating_sub(1);
     for at_least in [LARGE_MEMBER + 1, 1] {
         for len in lens.iter_mut().skip(pinned).rev() {
