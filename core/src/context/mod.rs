@@ -1,5 +1,8 @@
 //! Trace context: what travels between processes so that their spans form one tree.
 //!
+//! Read on in this order: [`traceparent`], [`tracestate`], [`baggage`], the other formats [`binary`] and
+//! [`b3`], the fields of a message as [`carrier`], and all of it together in [`propagator`].
+//!
 //! Input: header values, as they came. Output: a [`SpanContext`] and the borrowed or owned forms of
 //! `tracestate` and `baggage`. Bound: fixed sizes throughout; malformed input costs a request nothing
 //! but a fresh trace.
@@ -16,6 +19,7 @@ pub mod tracestate;
 mod otel_state;
 
 pub mod baggage;
+mod baggage_buf;
 
 pub mod binary;
 
@@ -26,9 +30,8 @@ pub mod carrier;
 pub mod propagator;
 
 pub use b3::{B3, B3Error, B3Headers, B3Sampling, B3Text};
-pub use baggage::{
-    AllowedBaggage, Baggage, BaggageBuf, BaggageEntry, BaggageError, BaggageProperty,
-};
+pub use baggage::{Baggage, BaggageEntry, BaggageProperty};
+pub use baggage_buf::{AllowedBaggage, BaggageBuf, BaggageError};
 pub use binary::BinaryError;
 pub use carrier::{Carrier, CarrierFull, CarrierMut, FixedCarrier};
 pub use flags::TraceFlags;
