@@ -1,7 +1,7 @@
 //! `baggage`: the application's own key-value pairs, carried along a request.
 //!
 //! Input: any number of header values, as they came. Output: [`Baggage`], borrowed from them; to keep
-//! or change it, [`BaggageBuf`]; on the way out, [`AllowedBaggage`]. Bound: 64 members and 8192 bytes
+//! or change it, [`BaggageBuf`](super::BaggageBuf); on the way out, [`AllowedBaggage`]. Bound: 64 members and 8192 bytes
 //! over all headers, whole members only.
 //!
 //! ```abnf
