@@ -5,8 +5,8 @@
 use super::{Fields, LEN};
 use word::{BYTES, Word, pack, spread};
 
-/// WASM has 64-bit arithmetic whatever its pointers are.
-#[cfg(any(target_pointer_width = "64", target_arch = "wasm32"))]
+/// The width of pointers decides, in WASM too: 64-bit constants there cost up to ten bytes each.
+#[cfg(target_pointer_width = "64")]
 mod word {
     pub(super) type Word = u64;
     pub(super) const BYTES: usize = 8;
@@ -27,7 +27,7 @@ mod word {
     }
 }
 
-#[cfg(not(any(target_pointer_width = "64", target_arch = "wasm32")))]
+#[cfg(not(target_pointer_width = "64"))]
 mod word {
     pub(super) type Word = u32;
     pub(super) const BYTES: usize = 4;
