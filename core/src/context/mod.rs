@@ -1,14 +1,48 @@
 //! Trace context: what travels between processes so that their spans form one tree.
 //!
+//! Read on in this order: [`traceparent`], [`tracestate`], [`baggage`], the other formats [`binary`] and
+//! [`b3`], the fields of a message as [`carrier`], and all of it together in [`propagator`].
+//!
 //! Input: header values, as they came. Output: a [`SpanContext`] and the borrowed or owned forms of
 //! `tracestate` and `baggage`. Bound: fixed sizes throughout; malformed input costs a request nothing
 //! but a fresh trace.
 
 mod flags;
+mod hex_text;
 mod id;
+mod percent;
 
+pub mod traceparent;
+
+pub mod tracestate;
+
+mod otel_state;
+
+pub mod baggage;
+mod baggage_buf;
+
+pub mod binary;
+
+pub mod b3;
+
+pub mod carrier;
+
+pub mod propagator;
+
+pub use b3::{B3, B3Error, B3Headers, B3Sampling, B3Text};
+pub use baggage::{Baggage, BaggageEntry, BaggageProperty};
+pub use baggage_buf::{AllowedBaggage, BaggageBuf, BaggageError};
+pub use binary::BinaryError;
+pub use carrier::{Carrier, CarrierFull, CarrierMut, FixedCarrier};
 pub use flags::TraceFlags;
 pub use id::{SpanId, TraceId};
+pub use otel_state::OtelTraceState;
+pub use percent::PercentDecoded;
+pub use propagator::{ExtractError, Extracted, Propagator, Propagators};
+pub use traceparent::TraceparentError;
+pub use tracestate::{
+    TraceState, TraceStateBuf, TraceStateError, TraceStateErrorKind, TraceStateText,
+};
 
 /// The part of a span that travels: ids, flags, and whether it came from another process.
 ///
@@ -81,4 +115,18 @@ impl SpanContext {
     pub const fn is_remote(&self) -> bool {
         self.is_remote
     }
+}
+
+/// Without the spaces and tabs around it.
+///
+/// SPEC: RFC 9110, 5.6.3 `OWS`.
+#[inline]
+pub(crate) fn trim_ows(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = text {
+        text = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
 }
