@@ -126,10 +126,12 @@ impl<const N: usize> Memory<N> {
     /// As [`Memory::record`] (or the header word of padding), with no slice of it alive.
     #[inline(always)]
     pub(super) unsafe fn clear(&self, pos: usize, len: usize) {
-        for i in 0..len {
+        let mut at = self.low_half(pos);
+        for _ in 0..len {
             super::sync::point();
             // SAFETY: in bounds as in `record`; the reader owns the record until it moves the tail.
-            unsafe { self.low_half(pos.wrapping_add(i)).write(0) };
+            unsafe { at.write(0) };
+            at = at.wrapping_add(2);
         }
     }
 }
