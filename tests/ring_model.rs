@@ -71,7 +71,15 @@ fn shared_ring<M: Reserve>(ops: &[Op]) -> Result<(), TestCaseError> {
             Op::Push(len) => {
                 let to_end = CAPACITY - head % CAPACITY;
                 let size = if len > to_end { to_end + len } else { len };
-                let got = ring.push_words(&record(id, len));
+                let words = record(id, len);
+                let got = if len < 2 || id % 2 == 0 {
+                    ring.push_words(&words)
+                } else {
+                    let words: Vec<_> = words.into_iter().map(MaybeUninit::new).collect();
+                    let (first, rest) = words.split_at(1 + id as usize % (len - 1));
+                    // SAFETY: all of it is initialised.
+                    unsafe { ring.push_parts(first, rest) }
+                };
                 if len == 0 || len > CAPACITY / 2 {
                     prop_assert_eq!(got, Err(PushError::TooLarge));
                     large += 1;
@@ -151,7 +159,14 @@ fn spsc(ops: &[Op], room: usize) -> Result<(), TestCaseError> {
                 let to_end = CAPACITY - head % CAPACITY;
                 let padding = if need > to_end { to_end } else { 0 };
                 // SAFETY: all of it is initialised.
-                let got = unsafe { producer.push(&words, len) };
+                let got = unsafe {
+                    match words.split_first_chunk() {
+                        Some((first, rest)) if fast && id % 2 == 0 => {
+                            producer.push_parts(first, &rest[..groups - 8], len - 8)
+                        }
+                        _ => producer.push(&words, len),
+                    }
+                };
                 if len == 0 || len > CAPACITY / 2 {
                     prop_assert_eq!(got, Err(PushError::TooLarge));
                     large += 1;
@@ -242,6 +257,28 @@ fn longest_records() {
         assert_eq!(consumer.read().unwrap().len(), most);
     }
     assert!(consumer.read().is_none());
+}
+
+#[test]
+fn spsc_parts_must_fit_their_length() {
+    let mut ring = SpscRing::<256>::new();
+    let (producer, consumer) = ring.split();
+    let words = [MaybeUninit::new(9 << 32); 8];
+    for len in [0, 3, 4] {
+        // SAFETY: all of it is initialised.
+        let got = unsafe { producer.push_parts(&words, &words, len) };
+        assert_eq!(
+            got,
+            Err(PushError::TooLarge),
+            "{len} of 8 are not whole groups of 4"
+        );
+    }
+    // SAFETY: as above.
+    unsafe { producer.push_parts(&words, &words, 5) }.unwrap();
+    assert_eq!(
+        (consumer.read().unwrap().len(), consumer.too_large()),
+        (13, 3)
+    );
 }
 
 #[test]
