@@ -66,9 +66,9 @@ struct Progress {
 /// a `static` costs no flash.
 ///
 /// Cost of a push: one compare-and-swap and one store per word; 90 instructions for 6 words on a Cortex-M4,
-/// 125 on an M0 (QEMU, opt-level "s"). Interrupts are off for 5 instructions, the one that ends it included,
-/// where `M` is [`CriticalSection`](super::CriticalSection), else never. The drain pays for clearing: read
-/// and release of those 6 words take 119 and 165.
+/// 140 on an M0 (QEMU, opt-level "s"). Where `M` is [`CriticalSection`](super::CriticalSection), interrupts
+/// are off for 5 and 6 of them, the one that ends it included; else never. The drain pays for clearing:
+/// taking the reader, reading and releasing those 6 words is 119 and 152.
 ///
 /// ```
 /// use spanlet::ring::Ring;
