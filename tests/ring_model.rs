@@ -72,7 +72,7 @@ fn shared_ring<M: Reserve>(ops: &[Op]) -> Result<(), TestCaseError> {
                 let to_end = CAPACITY - head % CAPACITY;
                 let size = if len > to_end { to_end + len } else { len };
                 let words = record(id, len);
-                let got = if len < 2 || id % 2 == 0 {
+                let got = if len < 2 || id.is_multiple_of(2) {
                     ring.push_words(&words)
                 } else {
                     let words: Vec<_> = words.into_iter().map(MaybeUninit::new).collect();
@@ -161,7 +161,7 @@ fn spsc(ops: &[Op], room: usize) -> Result<(), TestCaseError> {
                 // SAFETY: all of it is initialised.
                 let got = unsafe {
                     match words.split_first_chunk() {
-                        Some((first, rest)) if fast && id % 2 == 0 => {
+                        Some((first, rest)) if fast && id.is_multiple_of(2) => {
                             producer.push_parts(first, &rest[..groups - 8], len - 8)
                         }
                         _ => producer.push(&words, len),
