@@ -242,3 +242,111 @@ impl<const K: usize> Default for Escalation<K> {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn span(trace: u64, is_error: bool) -> EndedUnsampled {
+        EndedUnsampled {
+            trace_id: TraceId::from_words([!trace, trace]).unwrap(),
+            is_error,
+            duration_ticks: 10,
+        }
+    }
+    fn result(keep: bool, newly_incomplete: u32) -> EscalationResult {
+        EscalationResult {
+            keep,
+            newly_incomplete,
+        }
+    }
+
+    #[test]
+    fn a_failure_keeps_what_ends_later_and_counts_what_ended_before() {
+        let table = Escalation::<64>::new();
+        for _ in 0..3 {
+            assert_eq!(table.ended(&span(1, false)), result(false, 0));
+        }
+        assert_eq!(table.ended(&span(2, false)), result(false, 0));
+        assert_eq!(table.ended(&span(1, true)), result(true, 3));
+        assert_eq!(table.ended(&span(1, false)), result(true, 0));
+        assert_eq!(table.ended(&span(1, true)), result(true, 0), "counted once");
+        assert_eq!(table.ended(&span(2, false)), result(false, 0), "another trace");
+        assert_eq!(table.ended(&span(2, true)), result(true, 2));
+    }
+
+    #[test]
+    fn slow_from_the_limit_on() {
+        let table = Escalation::<4>::new().or_slower_than(100);
+        let lasting = |duration_ticks| EndedUnsampled {
+            duration_ticks,
+            ..span(1, false)
+        };
+        assert!(!table.ended(&lasting(99)).keep);
+        assert_eq!(table.ended(&lasting(100)), result(true, 1));
+        assert!(table.ended(&lasting(1)).keep, "an ancestor");
+        let errors_only = Escalation::<4>::new();
+        assert!(!errors_only.ended(&lasting(u64::MAX - 1)).keep);
+    }
+
+    #[test]
+    fn a_count_stops_at_its_end() {
+        let table = Escalation::<1>::new();
+        for _ in 0..5000 {
+            assert_eq!(table.ended(&span(1, false)), result(false, 0));
+        }
+        assert_eq!(table.ended(&span(1, true)), result(true, 1023));
+        assert_eq!(table.ended(&span(1, false)), result(true, 0));
+    }
+
+    #[test]
+    fn a_failed_trace_outlives_one_stranger_and_not_many() {
+        let table = Escalation::<1>::new();
+        assert_eq!(table.ended(&span(1, true)), result(true, 0));
+        assert_eq!(table.ended(&span(2, false)), result(false, 0), "finds no word");
+        assert_eq!(table.ended(&span(1, false)), result(true, 0), "and takes none");
+        assert_eq!(table.ended(&span(2, false)), result(false, 0));
+        assert_eq!(table.ended(&span(2, false)), result(false, 0), "takes the stale one");
+        assert_eq!(table.ended(&span(1, false)), result(false, 0), "forgotten");
+        assert_eq!(table.ended(&span(2, true)), result(true, 1), "only what was counted");
+    }
+
+    #[test]
+    fn failures_find_a_word_in_a_full_table() {
+        let table = Escalation::<8>::new();
+        for trace in 1..1000 {
+            assert_eq!(table.ended(&span(trace, true)), result(true, 0));
+            assert_eq!(table.ended(&span(trace, false)), result(true, 0));
+        }
+    }
+
+    #[test]
+    fn threads_count_each_span_once() {
+        let table = Escalation::<8>::new();
+        let threads = 4;
+        let (mut dropped, mut incomplete) = (0, 0);
+        std::thread::scope(|scope| {
+            let work = |n: u64| {
+                let table = &table;
+                move || {
+                    let (mut dropped, mut incomplete) = (0u32, 0);
+                    for i in 0..20_000u64 {
+                        let result = table.ended(&span(i / 100 + 1, i % 37 == n));
+                        dropped += u32::from(!result.keep);
+                        incomplete += result.newly_incomplete;
+                    }
+                    (dropped, incomplete)
+                }
+            };
+            let all: std::vec::Vec<_> = (0..threads).map(|n| scope.spawn(work(n))).collect();
+            for thread in all {
+                let (d, i) = thread.join().unwrap();
+                dropped += d;
+                incomplete += i;
+            }
+        });
+        assert!(incomplete > 0 && incomplete <= dropped, "{incomplete} of {dropped}");
+    }
+}

@@ -168,3 +168,6 @@ impl Sampler for AlwaysOff {
         to.write_str("AlwaysOffSampler")
     }
 }
+
+#[cfg(test)]
+mod tests;
