@@ -273,7 +273,11 @@ mod tests {
         assert_eq!(table.ended(&span(1, true)), result(true, 3));
         assert_eq!(table.ended(&span(1, false)), result(true, 0));
         assert_eq!(table.ended(&span(1, true)), result(true, 0), "counted once");
-        assert_eq!(table.ended(&span(2, false)), result(false, 0), "another trace");
+        assert_eq!(
+            table.ended(&span(2, false)),
+            result(false, 0),
+            "another trace"
+        );
         assert_eq!(table.ended(&span(2, true)), result(true, 2));
     }
 
@@ -305,12 +309,28 @@ mod tests {
     fn a_failed_trace_outlives_one_stranger_and_not_many() {
         let table = Escalation::<1>::new();
         assert_eq!(table.ended(&span(1, true)), result(true, 0));
-        assert_eq!(table.ended(&span(2, false)), result(false, 0), "finds no word");
-        assert_eq!(table.ended(&span(1, false)), result(true, 0), "and takes none");
+        assert_eq!(
+            table.ended(&span(2, false)),
+            result(false, 0),
+            "finds no word"
+        );
+        assert_eq!(
+            table.ended(&span(1, false)),
+            result(true, 0),
+            "and takes none"
+        );
         assert_eq!(table.ended(&span(2, false)), result(false, 0));
-        assert_eq!(table.ended(&span(2, false)), result(false, 0), "takes the stale one");
+        assert_eq!(
+            table.ended(&span(2, false)),
+            result(false, 0),
+            "takes the stale one"
+        );
         assert_eq!(table.ended(&span(1, false)), result(false, 0), "forgotten");
-        assert_eq!(table.ended(&span(2, true)), result(true, 1), "only what was counted");
+        assert_eq!(
+            table.ended(&span(2, true)),
+            result(true, 1),
+            "only what was counted"
+        );
     }
 
     #[test]
@@ -347,6 +367,9 @@ mod tests {
                 incomplete += i;
             }
         });
-        assert!(incomplete > 0 && incomplete <= dropped, "{incomplete} of {dropped}");
+        assert!(
+            incomplete > 0 && incomplete <= dropped,
+            "{incomplete} of {dropped}"
+        );
     }
 }

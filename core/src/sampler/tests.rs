@@ -63,7 +63,13 @@ fn names_are_the_specifications() {
 
 #[test]
 fn ratios_are_checked() {
-    for bad in [-0.1, 1.000_000_1, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+    for bad in [
+        -0.1,
+        1.000_000_1,
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+    ] {
         let error = TraceIdRatio::new(bad).unwrap_err();
         assert_eq!(error.ratio.to_bits(), bad.to_bits());
         assert!(ConsistentRatio::new(bad).is_err());
@@ -147,7 +153,12 @@ fn consistent_decisions_look_at_randomness() {
     assert_eq!(ask(&half, 0, None, Some("a=1,ot=rv:80000000000000")), kept);
     let high = Some("ot=th:0;rv:7fffffffffffff");
     assert_eq!(ask(&half, u64::MAX, None, high), dropped);
-    for malformed in ["ot=rv:8", "ot=rv:8000000000000g", "x=rv:80000000000000", "ot"] {
+    for malformed in [
+        "ot=rv:8",
+        "ot=rv:8000000000000g",
+        "x=rv:80000000000000",
+        "ot",
+    ] {
         assert_eq!(ask(&half, 1, None, Some(malformed)), dropped, "{malformed}");
     }
 }
@@ -156,12 +167,27 @@ fn consistent_decisions_look_at_randomness() {
 fn thresholds_that_are_none() {
     assert_eq!(parse_threshold(""), Err(ThresholdError::Empty));
     let long = "012345678901234";
-    assert_eq!(parse_threshold(long), Err(ThresholdError::TooLong { len: 15 }));
+    assert_eq!(
+        parse_threshold(long),
+        Err(ThresholdError::TooLong { len: 15 })
+    );
     for (text, offset) in [("A", 0), ("0x1", 1), ("12 ", 2), ("é", 0)] {
-        assert_eq!(parse_threshold(text), Err(ThresholdError::BadHex { offset }));
+        assert_eq!(
+            parse_threshold(text),
+            Err(ThresholdError::BadHex { offset })
+        );
     }
     assert_eq!(parse_threshold("ffffffffffffff"), Ok(MAX_THRESHOLD - 1));
-    for absent in ["", "a=b", "ot=", "ot=th", "ot=th:", "ot=xth:8", "ot=p:8;r:62", "xot=th:8"] {
+    for absent in [
+        "",
+        "a=b",
+        "ot=",
+        "ot=th",
+        "ot=th:",
+        "ot=xth:8",
+        "ot=p:8;r:62",
+        "xot=th:8",
+    ] {
         assert_eq!(threshold_of(absent), None, "{absent}");
     }
     assert_eq!(threshold_of("a=th:4 , ot=p:8;th:8;rv:1"), Some(1 << 55));
@@ -187,12 +213,13 @@ fn each_kind_of_parent_has_its_sampler() {
         })
     };
     let sampler = ParentBased::with_delegates(fixed(0), fixed(1), fixed(2), fixed(3), fixed(4));
-    let asked = |parent: Option<SpanContext>| {
-        match ask(&sampler, 1, parent.as_ref(), Some("ot=th:8")).threshold {
+    let asked =
+        |parent: Option<SpanContext>| match ask(&sampler, 1, parent.as_ref(), Some("ot=th:8"))
+            .threshold
+        {
             ThresholdUpdate::Set(n) => n,
             other => panic!("a delegate's own threshold was changed to {other:?}"),
-        }
-    };
+        };
     assert_eq!(asked(None), 0);
     assert_eq!(asked(Some(parent(1, true, true))), 1);
     assert_eq!(asked(Some(parent(1, false, true))), 2);
@@ -209,7 +236,13 @@ fn a_threshold_that_contradicts_the_flag_is_erased() {
     for (low, sampled, state, decision, threshold) in [
         (high, true, Some("ot=th:8"), RecordAndSample, Keep),
         (low, true, Some("ot=th:8"), RecordAndSample, Erase),
-        (low, true, Some("ot=rv:80000000000000;th:8"), RecordAndSample, Keep),
+        (
+            low,
+            true,
+            Some("ot=rv:80000000000000;th:8"),
+            RecordAndSample,
+            Keep,
+        ),
         (low, false, Some("ot=th:8"), Drop, Keep),
         (high, false, Some("ot=th:8"), Drop, Erase),
         (high, true, Some("vendor=th:9"), RecordAndSample, Keep),
@@ -218,20 +251,29 @@ fn a_threshold_that_contradicts_the_flag_is_erased() {
     ] {
         let remote = parent(low, sampled, true);
         let result = ask(&sampler, low, Some(&remote), state);
-        assert_eq!(result, SamplingResult { decision, threshold }, "{low:x} {state:?}");
+        assert_eq!(
+            result,
+            SamplingResult {
+                decision,
+                threshold
+            },
+            "{low:x} {state:?}"
+        );
         // A local parent has been through this.
         let local = parent(low, sampled, false);
         assert_eq!(ask(&sampler, low, Some(&local), state).threshold, Keep);
     }
-    let contrary =
-        ParentBased::with_delegates(AlwaysOn, AlwaysOff, AlwaysOn, AlwaysOff, AlwaysOn);
+    let contrary = ParentBased::with_delegates(AlwaysOn, AlwaysOff, AlwaysOn, AlwaysOff, AlwaysOn);
     for remote in [false, true] {
         let sampled = parent(high, true, remote);
         let result = ask(&contrary, high, Some(&sampled), Some("ot=th:8"));
         assert_eq!((result.decision, result.threshold), (Drop, Erase));
         let unsampled = parent(low, false, remote);
         let result = ask(&contrary, low, Some(&unsampled), Some("ot=th:8"));
-        assert_eq!((result.decision, result.threshold), (RecordAndSample, Erase));
+        assert_eq!(
+            (result.decision, result.threshold),
+            (RecordAndSample, Erase)
+        );
     }
 }
 
@@ -255,9 +297,8 @@ fn limited(clock: &ManualClock, spans: u32, seconds: u32, burst: u16) -> RateLim
     )
 }
 fn kept(sampler: &impl Sampler, tries: u32) -> u32 {
-    let is_kept = |_: &u32| {
-        ask(sampler, 1, None, None).decision == SamplingDecision::RecordAndSample
-    };
+    let is_kept =
+        |_: &u32| ask(sampler, 1, None, None).decision == SamplingDecision::RecordAndSample;
     u32::try_from((0..tries).filter(is_kept).count()).unwrap()
 }
 
@@ -273,7 +314,11 @@ fn a_burst_then_the_rate() {
     clock.advance(1_000_000);
     assert_eq!(kept(&sampler, 100), 10);
     clock.advance(3_600_000_000);
-    assert_eq!(kept(&sampler, 100), 20, "no more than a burst, however long the pause");
+    assert_eq!(
+        kept(&sampler, 100),
+        20,
+        "no more than a burst, however long the pause"
+    );
 }
 
 #[test]
@@ -301,9 +346,13 @@ fn threads_share_a_limit() {
         NonZeroU16::new(1000).unwrap(),
     );
     let total: u32 = std::thread::scope(|scope| {
-        let threads: std::vec::Vec<_> =
-            (0..4).map(|_| scope.spawn(|| kept(&sampler, 500))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        let threads: std::vec::Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| kept(&sampler, 500)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
     });
     assert_eq!(total, 1000);
 }
