@@ -1,6 +1,6 @@
 //! Ids for one thread: no atomics, one product an id.
 
-use super::{GOLDEN, IdGenerator, span_id_of, trace_id_of};
+use super::{GOLDEN, IdGenerator, mix, span_id_of, trace_id_of};
 use crate::context::{SpanId, TraceFlags, TraceId};
 use core::cell::Cell;
 
@@ -61,8 +61,9 @@ const fn split(seed: [u8; 16]) -> (u64, u64) {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = seed;
     let state = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let step = u64::from_le_bytes([i, j, k, l, m, n, o, p]);
-    // Odd, so that the state takes every value before it repeats one.
-    (state, (step ^ GOLDEN) | 1)
+    // Mixed, so that seeds that are less random than they should be (a test's) do not begin alike. Odd,
+    // so that the state takes every value before it repeats one.
+    (mix(state.wrapping_add(GOLDEN)), mix(step ^ GOLDEN) << 1 | 1)
 }
 
 impl IdGenerator for LocalIds {

@@ -12,8 +12,8 @@ use core::sync::atomic::AtomicU32;
 
 /// Units of the bucket that a token takes.
 const TOKEN: u32 = 1 << 8;
-/// Binary places of `units_per_tick`.
-const PLACES: u32 = 40;
+/// Most binary places of `units_per_tick`.
+const MAX_PLACES: u32 = 87;
 
 /// Keeps at most so many spans a second, after a quiet time up to a burst of them at once.
 ///
@@ -48,8 +48,9 @@ pub struct RateLimited<C> {
     clock: C,
     /// When the bucket will be full, in units, modulo 2^32. In the past: it is full.
     full_at: AtomicU32,
-    /// Units a tick, with 40 binary places.
+    /// Units a tick, with as many binary places as fit.
     units_per_tick: u64,
+    places: u32,
     spans: NonZeroU32,
     per_seconds: NonZeroU32,
     burst: NonZeroU16,
@@ -76,16 +77,30 @@ impl<C> RateLimited<C> {
         seconds: NonZeroU32,
         burst: NonZeroU16,
     ) -> Self {
-        let units = (spans.get() as u128 * TOKEN as u128) << PLACES;
-        let exact = units / (tick_rate.as_hz() as u128 * seconds.get() as u128);
-        // No more a tick than fills the bucket: below 2^(16 + 8 + 40).
-        let full = (burst.get() as u128 * TOKEN as u128) << PLACES;
-        #[expect(clippy::cast_possible_truncation, reason = "below 2^64")]
-        let units_per_tick = if exact < full { exact } else { full } as u64;
+        let ticks = tick_rate.as_hz() as u128 * seconds.get() as u128;
+        // No more a tick than fills the bucket.
+        let full = burst.get() as u128 * TOKEN as u128;
+        // Starts at what keeps spans (32 bits) times TOKEN within 127 bits, and ends at the latest where
+        // `full` (24 bits) fits.
+        let mut places = MAX_PLACES;
+        let units_per_tick = loop {
+            let exact = ((spans.get() as u128 * TOKEN as u128) << places) / ticks;
+            let units = if exact < full << places {
+                exact
+            } else {
+                full << places
+            };
+            if units >> 64 == 0 {
+                #[expect(clippy::cast_possible_truncation, reason = "just checked")]
+                break units as u64;
+            }
+            places -= 1;
+        };
         RateLimited {
             clock,
             full_at: AtomicU32::new(0),
             units_per_tick,
+            places,
             spans,
             per_seconds: seconds,
             burst,
@@ -98,7 +113,7 @@ impl<C: Clock> Sampler for RateLimited<C> {
     fn should_sample(&self, _: &SamplingParameters<'_>) -> SamplingResult {
         let ticks = u128::from(self.clock.now().0);
         #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32")]
-        let now = ((ticks * u128::from(self.units_per_tick)) >> PLACES) as u32;
+        let now = ((ticks * u128::from(self.units_per_tick)) >> self.places) as u32;
         let full = u32::from(self.burst.get()) * TOKEN;
         let taken = update(&self.full_at, |full_at| {
             let ahead = full_at.wrapping_sub(now);
