@@ -39,26 +39,48 @@ fn a_source_of_zeros_still_gives_valid_ids() {
     assert_eq!(trace.low64(), 0, "the low half stays as it was drawn");
 }
 
-#[test]
-fn mix_is_undone_by_its_inverse() {
+fn unmix(word: u64) -> u64 {
     fn unshift(word: u64, by: u32) -> u64 {
-        let mut out = word;
-        for _ in 0..64 / by {
-            out = word ^ out >> by;
-        }
-        out
+        (0..64 / by).fold(word, |out, _| word ^ out >> by)
     }
     fn inverse(odd: u64) -> u64 {
         (0..6).fold(odd, |x, _| {
             x.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(x)))
         })
     }
+    let word = unshift(word, 27).wrapping_mul(inverse(0x1c69_b3f7_4ac4_ae35));
+    let word = unshift(word, 33).wrapping_mul(inverse(0x3c79_ac49_2ba7_b653));
+    unshift(word, 27)
+}
+
+#[test]
+fn mix_can_be_undone() {
     let mut word = 1u64;
     for _ in 0..100_000 {
         word = word.wrapping_mul(6364136223846793005).wrapping_add(1);
-        let mut back = unshift(mix(word), 27).wrapping_mul(inverse(0x1c69_b3f7_4ac4_ae35));
-        back = unshift(back, 33).wrapping_mul(inverse(0x3c79_ac49_2ba7_b653));
-        assert_eq!(unshift(back, 27), word, "mix is a bijection");
+        assert_eq!(unmix(mix(word)), word);
+    }
+}
+
+/// Device, boot and count come back out of a trace id: so no two of them share one.
+#[test]
+fn device_trace_ids_can_be_undone() {
+    for (device, boot) in [
+        (0, 0),
+        (1, 0xff_ffff),
+        (u64::MAX, 17),
+        (0x1234_5678_9abc_def0, 1),
+    ] {
+        let ids = DeviceIds::new(device, boot);
+        for count in 0..1000 {
+            let [high, low] = ids.trace_id().0.to_words();
+            let low = low.wrapping_sub(mix(high));
+            assert_eq!(high ^ mix(low.wrapping_add(GOLDEN)), device);
+            let word = unmix(low).wrapping_sub(mix(device));
+            assert_eq!(word, u64::from(boot) << 40 | count);
+        }
+        let span = unmix(ids.span_id().to_word()) ^ mix(device ^ GOLDEN);
+        assert_eq!(span, u64::from(boot) << 40 | 1000);
     }
 }
 
@@ -100,6 +122,12 @@ fn bits_are_balanced() {
         assert_balanced(what, (0..N).map(|_| ids.span_id().to_word()));
         assert_balanced(what, (0..N).map(|_| ids.trace_id().0.low64()));
         assert_balanced(what, (0..N).map(|_| ids.trace_id().0.to_words()[0]));
+        // The halves have nothing to do with each other.
+        let halves = |_| {
+            let [high, low] = ids.trace_id().0.to_words();
+            high ^ low
+        };
+        assert_balanced(what, (0..N).map(halves));
     }
     // Neighbours in device and boot.
     let ids = |i: u64| DeviceIds::new(i, i as u32).trace_id().0;

@@ -149,7 +149,10 @@ fn consistent_decisions_look_at_randomness() {
     };
     // The top byte of the low half is not part of it.
     assert_eq!(ask(&half, 1 << 55, None, None), kept);
-    assert_eq!(ask(&half, 0xff << 56 | (1 << 55) - 1, None, None), dropped);
+    assert_eq!(
+        ask(&half, (0xff << 56) | ((1 << 55) - 1), None, None),
+        dropped
+    );
     assert_eq!(ask(&half, 0, None, Some("a=1,ot=rv:80000000000000")), kept);
     let high = Some("ot=th:0;rv:7fffffffffffff");
     assert_eq!(ask(&half, u64::MAX, None, high), dropped);
