@@ -20,12 +20,15 @@ extern crate std;
 pub mod clock;
 pub mod context;
 
+mod atomic;
 mod attribute;
+mod escalation;
+pub mod id_generator;
 #[allow(unsafe_code, reason = "writes and reads the words of records")]
 mod record;
 #[allow(unsafe_code, reason = "hands a span's words on")]
 mod recorder;
-mod sampler;
+pub mod sampler;
 #[allow(unsafe_code, reason = "hands out the words of its buffer")]
 mod span;
 
@@ -48,9 +51,11 @@ pub mod testing;
 pub use attribute::{KeyValue, StrArray, StrArrayIter, Value};
 pub use clock::{Clock, Extend32, TickRate, Ticks, UnixAnchor};
 pub use context::{SpanContext, SpanId, TraceFlags, TraceId};
+pub use escalation::{Escalation, EscalationResult};
 pub use facade::{
     AlreadyInstalledError, DynRecorder, GLOBAL_SPAN_WORDS, Global, GlobalSpan, set_global_tracer,
 };
+pub use id_generator::{DeviceIds, Entropy, IdGenerator, LocalIds, RandomIds, SeededIds};
 pub use instrumented::{Instrument, Instrumented, ResultExt, within};
 pub use record::{
     Attributes, EventView, Events, InstrumentationScope, LinkView, Links, LocalRecord, SpanKind,
@@ -58,8 +63,8 @@ pub use record::{
 };
 pub use recorder::{EndedUnsampled, FinishedSpan, Recorder, SpanLimits};
 pub use sampler::{
-    AlwaysOff, AlwaysOn, Sampler, SamplingDecision, SamplingParameters, SamplingResult,
-    ThresholdUpdate,
+    AlwaysOff, AlwaysOn, AlwaysRecord, ConsistentRatio, ParentBased, RateLimited, RatioError,
+    Sampler, SamplingDecision, SamplingParameters, SamplingResult, ThresholdUpdate, TraceIdRatio,
 };
 pub use span::{InlineBuf, ParentContext, Span, SpanBuf, SpanBuilder};
 #[cfg(feature = "macros")]

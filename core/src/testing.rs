@@ -21,6 +21,7 @@
 
 use crate::clock::{Clock, TickRate, Ticks};
 use crate::context::{SpanContext, SpanId, TraceFlags, TraceId};
+use crate::escalation::Escalation;
 use crate::record::{HEADER, InstrumentationScope, LocalRecord, MAX_WORDS, META};
 use crate::recorder::{EndedUnsampled, FinishedSpan, Recorder, SpanLimits};
 use crate::sampler::{AlwaysOn, Sampler, SamplingParameters, SamplingResult};
@@ -77,7 +78,8 @@ pub struct TestTracer<S = AlwaysOn, const W: usize = 4096> {
     limits: SpanLimits,
     scope: Option<&'static InstrumentationScope<'static>>,
     current: Cell<Option<SpanContext>>,
-    escalate_after_ticks: Cell<u64>,
+    escalation: Option<Escalation<16>>,
+    escalated_incomplete: Cell<u32>,
     words: RefCell<heapless::Vec<u64, W>>,
     lost: Cell<u32>,
     started: Cell<u32>,
@@ -105,7 +107,8 @@ impl<S: Sampler, const W: usize> TestTracer<S, W> {
             limits: SpanLimits::DEFAULT,
             scope: None,
             current: Cell::new(None),
-            escalate_after_ticks: Cell::new(u64::MAX),
+            escalation: None,
+            escalated_incomplete: Cell::new(0),
             words: RefCell::new(heapless::Vec::new()),
             lost: Cell::new(0),
             started: Cell::new(0),
@@ -124,10 +127,11 @@ impl<S: Sampler, const W: usize> TestTracer<S, W> {
         self.scope = Some(scope);
         self
     }
-    /// Keeps record-only spans that fail, or take at least this long.
+    /// Keeps record-only spans that fail, or take at least this long, and those of their traces that end
+    /// later.
     #[must_use]
-    pub fn with_escalation(self, after_ticks: u64) -> Self {
-        self.escalate_after_ticks.set(after_ticks);
+    pub fn with_escalation(mut self, after_ticks: u64) -> Self {
+        self.escalation = Some(Escalation::new().or_slower_than(after_ticks));
         self
     }
     /// The clock, to move it.
@@ -146,9 +150,14 @@ impl<S: Sampler, const W: usize> TestTracer<S, W> {
     pub fn started_count(&self) -> u32 {
         self.started.get()
     }
-    /// Spans that their sampler dropped, or that were recorded only and not escalated.
+    /// Spans that their sampler dropped, or that were recorded only and not escalated; without those that
+    /// [`escalated_incomplete_count`](Self::escalated_incomplete_count) counts.
     pub fn sampled_out_count(&self) -> u32 {
         self.sampled_out.get()
+    }
+    /// Spans that were recorded only and not escalated, of traces of which another was escalated later.
+    pub fn escalated_incomplete_count(&self) -> u32 {
+        self.escalated_incomplete.get()
     }
     /// Spans that found no room in the buffer.
     pub fn lost_count(&self) -> u32 {
@@ -220,11 +229,17 @@ impl<S: Sampler, const W: usize> Recorder for &TestTracer<S, W> {
         run()
     }
     fn escalate(self, ended: &EndedUnsampled) -> bool {
-        let keep = self.escalate_after_ticks.get() != u64::MAX
-            && (ended.is_error || ended.duration_ticks >= self.escalate_after_ticks.get());
-        if !keep {
-            self.sampled_out.set(self.sampled_out.get() + 1);
-        }
+        let (keep, newly_incomplete) = match &self.escalation {
+            Some(escalation) => {
+                let result = escalation.ended(ended);
+                (result.keep, result.newly_incomplete)
+            }
+            None => (false, 0),
+        };
+        let sampled_out = self.sampled_out.get() + u32::from(!keep) - newly_incomplete;
+        self.sampled_out.set(sampled_out);
+        self.escalated_incomplete
+            .set(self.escalated_incomplete.get() + newly_incomplete);
         keep
     }
 }

@@ -1,6 +1,33 @@
 //! Sampling: decided when a span starts, before anything is recorded.
 //!
-//! Input: what is known at the start. Output: a [`SamplingResult`]. Bound: constant time, no allocation.
+//! Input: what is known at the start. Output: a [`SamplingResult`]. Bound: constant time, no allocation;
+//! at most the 512 characters of a remote parent's trace state are read.
+//!
+//! | sampler | keeps |
+//! |---|---|
+//! | [`AlwaysOn`], [`AlwaysOff`] | all, none |
+//! | [`TraceIdRatio`] | a share of the traces, by the rule that SDKs have shared for years |
+//! | [`ConsistentRatio`] | a share of the traces, and says which in the trace state, so that it can be counted back |
+//! | [`RateLimited`] | so many a second |
+//! | [`ParentBased`] | what the parent's trace keeps; another sampler decides on roots |
+//! | [`AlwaysRecord`] | what its inner sampler keeps, and records the rest in case it fails or is slow |
+
+mod always_record;
+mod parent_based;
+mod probability;
+mod rate_limited;
+mod threshold;
+mod trace_id_ratio;
+
+pub use always_record::AlwaysRecord;
+pub use parent_based::ParentBased;
+pub use probability::ConsistentRatio;
+pub use rate_limited::RateLimited;
+pub use threshold::{
+    MAX_THRESHOLD, ThresholdError, ThresholdText, encode_threshold, parse_threshold, randomness,
+    threshold_of,
+};
+pub use trace_id_ratio::{RatioError, TraceIdRatio};
 
 use crate::attribute::KeyValue;
 use crate::context::{SpanContext, TraceId};
@@ -25,7 +52,7 @@ pub enum ThresholdUpdate {
     /// Leaves the trace state as it came.
     #[default]
     Keep,
-    /// Sets the rejection threshold, 0 to 2^56 - 1.
+    /// Sets the rejection threshold, 0 to 2^56 - 1, to be written by [`encode_threshold`].
     Set(u64),
     /// Removes it: the decision contradicts it.
     Erase,
@@ -43,6 +70,12 @@ pub struct SamplingResult {
 
 impl SamplingResult {
     /// A decision that leaves the trace state alone.
+    ///
+    /// ```
+    /// use spanlet::{SamplingDecision, SamplingResult, ThresholdUpdate};
+    /// let kept = SamplingResult::new(SamplingDecision::RecordAndSample);
+    /// assert_eq!(kept.threshold, ThresholdUpdate::Keep);
+    /// ```
     #[inline(always)]
     pub const fn new(decision: SamplingDecision) -> Self {
         SamplingResult {
@@ -72,10 +105,31 @@ pub struct SamplingParameters<'a> {
 }
 
 /// Decides when a span starts whether it is recorded and kept.
+///
+/// ```
+/// use spanlet::{Sampler, SamplingDecision, SamplingParameters, SamplingResult, SpanKind};
+///
+/// /// Keeps what others wait for.
+/// struct ServersOnly;
+/// impl Sampler for ServersOnly {
+///     fn should_sample(&self, parameters: &SamplingParameters<'_>) -> SamplingResult {
+///         SamplingResult::new(match parameters.kind {
+///             SpanKind::Server => SamplingDecision::RecordAndSample,
+///             _ => SamplingDecision::Drop,
+///         })
+///     }
+///     fn describe(&self, to: &mut dyn core::fmt::Write) -> core::fmt::Result {
+///         to.write_str("ServersOnly")
+///     }
+/// }
+/// ```
 pub trait Sampler {
     /// The decision. Called for every span, so it must be quick.
     fn should_sample(&self, parameters: &SamplingParameters<'_>) -> SamplingResult;
     /// Writes the sampler's name with its settings, like `TraceIdRatioBased{0.1}`.
+    ///
+    /// # Errors
+    /// Only those of `to`.
     fn describe(&self, to: &mut dyn core::fmt::Write) -> core::fmt::Result;
 }
 
@@ -89,7 +143,7 @@ impl<S: Sampler + ?Sized> Sampler for &S {
     }
 }
 
-/// Keeps every span.
+/// Keeps every span. SPEC: Trace SDK, "AlwaysOn". Costs nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AlwaysOn;
 impl Sampler for AlwaysOn {
@@ -102,7 +156,7 @@ impl Sampler for AlwaysOn {
     }
 }
 
-/// Drops every span.
+/// Drops every span. SPEC: Trace SDK, "AlwaysOff". Costs nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AlwaysOff;
 impl Sampler for AlwaysOff {
@@ -114,3 +168,6 @@ impl Sampler for AlwaysOff {
         to.write_str("AlwaysOffSampler")
     }
 }
+
+#[cfg(test)]
+mod tests;
