@@ -2,7 +2,7 @@
 //!
 //! The way of the data, each stage a module, in this order:
 //!
-//! header in → [`context`] → span → record → [`ring`] → drain → frame → (link) → decode → OTLP
+//! header in → [`context`] → span → record → [`ring`] → [`drain`] → [`frame`] → (link) → decode → [`otlp`]
 //!
 //! Nothing here allocates, nothing panics on input, nothing blocks the traced code. What is lost is
 //! counted under a cause.
@@ -35,6 +35,10 @@ mod span;
 pub mod ring;
 #[allow(unsafe_code, reason = "trusts rings that take nothing but spans")]
 mod store;
+
+pub mod frame;
+
+pub mod drain;
 
 #[allow(unsafe_code, reason = "writes the installed tracer once")]
 mod facade;

@@ -174,6 +174,68 @@ impl EntryWriter {
         true
     }
 
+    /// Writes a text attribute as a reference: key and text must outlive the record. Copies the text if
+    /// a reference cannot express it.
+    #[inline(always)]
+    pub(crate) fn attribute_ref(to: &mut impl Room, key: &str, mark: u64, text: &str) -> bool {
+        if !packs(key, KEY_BITS) || !packs(text, REF_BITS) {
+            return Self::attribute(to, key, mark, Value::Str(text));
+        }
+        let Some(slot) = to.room(2) else { return false };
+        // SAFETY: two words were granted.
+        unsafe {
+            slot.write(pack_key(key) | mark | TAG_REF << TAG_SHIFT);
+            slot.add(1).write(pack(text));
+        }
+        true
+    }
+
+    /// Writes a value entry of `len` payload bytes of a [`value_type`], zero for the caller to fill; the
+    /// key copied, or kept as a reference.
+    pub(crate) fn value_words<'r>(
+        to: &'r mut impl Room,
+        key: &str,
+        copied: bool,
+        mark: u64,
+        kind: u8,
+        len: usize,
+    ) -> Option<&'r mut [u64]> {
+        let (head, key_len) = match copied {
+            true if key.is_empty() || key.len() >= 1 << 16 => return None,
+            true => (0, key.len()),
+            false if !packs(key, KEY_BITS) => return None,
+            false => (pack_key(key), 0),
+        };
+        let payload = words_of(len);
+        let slot = to.room((2 + words_of(key_len)).saturating_add(payload))?;
+        // SAFETY: head, length, key and payload are what was granted, and `to` is borrowed as long as the
+        // payload is.
+        unsafe {
+            slot.write(head | mark | TAG_VALUE << TAG_SHIFT);
+            slot.add(1)
+                .write(len as u64 | (kind as u64) << 32 | (key_len as u64) << 48);
+            let key = if copied { key.as_bytes() } else { &[] };
+            put_words(slot.add(2), key);
+            let at = slot.add(2 + words_of(key_len));
+            at.write_bytes(0, payload);
+            Some(core::slice::from_raw_parts_mut(at, payload))
+        }
+    }
+
+    /// Writes the span's counts of what was dropped: attributes, events, links, cut values.
+    pub(crate) fn counts(to: &mut impl Room, [a, b, c, d]: [u32; 4]) -> bool {
+        let Some(slot) = to.room(COUNTS_WORDS) else {
+            return false;
+        };
+        // SAFETY: three words were granted.
+        unsafe {
+            slot.write(TAG_COUNTS << TAG_SHIFT);
+            slot.add(1).write(a as u64 | (b as u64) << 32);
+            slot.add(2).write(c as u64 | (d as u64) << 32);
+        }
+        true
+    }
+
     /// Words that a text entry takes.
     pub(crate) const fn text_words(text: &str) -> usize {
         2 + words_of(text.len())
