@@ -5,6 +5,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$ROOT"
 # Where builds go. `target/budgets.json` stays under the root whatever the build directory is.
 OUT=${CARGO_TARGET_DIR:-$ROOT/target}
+case $OUT in /*) ;; *) OUT=$ROOT/$OUT ;; esac
 TOOLS=$OUT/gate-tools
 mkdir -p "$TOOLS" "$ROOT/target"
 # A change of the lock file is part of the change: CI takes it as committed.
