@@ -1,5 +1,6 @@
 # What the gate's sections share. Sourced, never run; every section starts in the repository's root.
-set -euo pipefail
+set -Eeuo pipefail
+trap 'echo "FAILED at ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$ROOT"
