@@ -11,7 +11,8 @@ cfg_tests() {
       { echo "$output"; fail "$test under --cfg $cfg"; }
     count=$(echo "$output" | sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' | awk '{ n += $1 } END { print n + 0 }')
     [ "$count" -gt 0 ] || fail "$test ran no test under --cfg $cfg"
-    echo "$output" | grep -vE '^$|^running|^test result|^\.+$' || true
+    # What the tests say of themselves, without the compiler's part before it.
+    echo "$output" | sed -n '/^running/,$p' | grep -vE '^$|^running|^test result|^\.+$' || true
     echo "$test: $count tests"
   done
 }

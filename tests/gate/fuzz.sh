@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 [ -f tests/fuzz/Cargo.toml ] || { skip "tests/fuzz is not there"; exit; }
-need clang++ clang
+need c++ g++
 seconds=${FUZZ_SECONDS:-10}
 # Coverage as libFuzzer wants it, through stable options: cargo-fuzz asks for the same, with a nightly for its sanitizers.
 coverage="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

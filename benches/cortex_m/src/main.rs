@@ -13,7 +13,11 @@ mod meter;
 use core::hint::black_box;
 use host::{quit, value};
 use meter::Meter;
+use spanlet::ring::{CriticalSection, Ring};
 use spanlet::{SpanContext, SpanId, TraceFlags, TraceId};
+
+/// Reserves in a critical section on both machines: the longest stretch with interrupts off is its cost.
+static RING: Ring<1024, CriticalSection> = Ring::with_reserve();
 
 /// One line per operation: its name in `budgets.json` behind the machine's prefix, and the call.
 fn cases(m: &Meter) {
@@ -32,6 +36,22 @@ fn cases(m: &Meter) {
     });
 }
 
+/// The ring alone: a record of eight words in, and out.
+fn ring_cases(m: &Meter) {
+    let Some(mut reader) = RING.reader() else {
+        return quit(false);
+    };
+    let record = black_box([1u64 << 32; 8]);
+    m.instructions("ring_push_8_words_instructions", || {
+        RING.push_words(black_box(&record))
+    });
+    m.instructions("ring_read_8_words_instructions", || {
+        let words = reader.read().map(|record| record.words().len());
+        reader.release();
+        words
+    });
+}
+
 /// Sizes that do not depend on the run.
 fn sizes() {
     value(host::PREFIX, "span_context_bytes", size_of::<SpanContext>());
@@ -41,6 +61,7 @@ fn sizes() {
 fn main() -> ! {
     let meter = Meter::start();
     cases(&meter);
+    ring_cases(&meter);
     sizes();
     quit(true);
     loop {}
