@@ -1,4 +1,5 @@
 //! `#[instrument]` for spanlet.
+#![forbid(unsafe_code)]
 
 mod instrument;
 

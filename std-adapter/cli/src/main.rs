@@ -1,2 +1,3 @@
 //! The `spanlet` command.
+#![deny(unsafe_code)]
 fn main() {}

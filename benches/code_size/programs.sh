@@ -1,0 +1,36 @@
+# Sourced after tests/gate/lib.sh: the programs, and how each is built.
+
+# Firmware programs in src/bin and the budget's name of each: PROGRAM:TARGET:NAME.
+FIRMWARE_PROGRAMS=(context:thumbv6m-none-eabi:v6m.context_flash_bytes)
+# WASM programs in examples/: each has a NAME.mjs beside it that runs it in node.
+WASM_PROGRAMS=(context)
+
+# flash_bytes PROGRAM TARGET [FEATURES]: code, constants and initial values.
+flash_bytes() {
+  local rustc
+  rustc=$("$ROOT/tests/cross-targets.sh" --rustc "$2")
+  (cd "$ROOT/benches/code_size" && RUSTC=$rustc CARGO_TARGET_DIR=$OUT/cross cargo build -q "${LOCKED[@]}" --release \
+    --target "$2" --features "${3:-}" --bin "$1" >&2) || return
+  "$(llvm_tool size)" "$OUT/cross/$2/release/$1" | awk 'NR == 2 { print $1 + $2 }'
+}
+
+# build_wasm PROGRAM: prints the path of the module, shrunk by wasm-opt.
+build_wasm() {
+  local target=wasm32-unknown-unknown rustc raw small
+  rustc=$("$ROOT/tests/cross-targets.sh" --rustc $target)
+  wasm_opt_needed >&2
+  (cd "$ROOT/benches/code_size" && RUSTC=$rustc CARGO_TARGET_DIR=$OUT/cross CARGO_PROFILE_RELEASE_OPT_LEVEL=z \
+    CARGO_PROFILE_RELEASE_STRIP=symbols cargo build -q "${LOCKED[@]}" --release --target $target \
+    --features with --example "$1" >&2) || return
+  raw=$OUT/cross/$target/release/examples/$1.wasm small=$OUT/cross/$1.min.wasm
+  "$TOOLS/node_modules/.bin/wasm-opt" -Oz --strip-debug --strip-producers --strip-target-features -o "$small" "$raw" || return
+  echo "$small"
+}
+
+# Installs wasm-opt from npm where it is not there yet.
+wasm_opt_needed() {
+  [ -x "$TOOLS/node_modules/.bin/wasm-opt" ] && return
+  need node nodejs
+  need npm npm
+  npm install --silent --no-audit --no-fund --no-save --prefix "$TOOLS" binaryen@132.0.0
+}

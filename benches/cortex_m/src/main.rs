@@ -1,0 +1,75 @@
+//! Instructions per operation of core on a Cortex-M, printed as `name value` lines.
+//!
+//! Input: QEMU under `-icount shift=8`, where SysTick counts instructions. Output: semihosting text. Bound: it
+//! refuses to print under another shift. The plugin `masked.c` watches the same run for interrupts off.
+//!
+//! To add an operation, add a line to [`cases`].
+#![no_std]
+#![no_main]
+
+mod host;
+mod meter;
+
+use core::hint::black_box;
+use host::{quit, value};
+use meter::Meter;
+use spanlet::ring::{CriticalSection, Ring};
+use spanlet::{SpanContext, SpanId, TraceFlags, TraceId};
+
+/// Reserves in a critical section on both machines: the longest stretch with interrupts off is its cost.
+static RING: Ring<1024, CriticalSection> = Ring::with_reserve();
+
+/// One line per operation: its name in `budgets.json` behind the machine's prefix, and the call.
+fn cases(m: &Meter) {
+    let trace = TraceId::from_bytes(black_box([0x5a; 16]));
+    let span = SpanId::from_bytes(black_box([0xa5; 8]));
+    let (Some(trace), Some(span)) = (trace, span) else {
+        return quit(false);
+    };
+
+    m.instructions("span_context_new_instructions", || {
+        SpanContext::new(
+            black_box(trace),
+            black_box(span),
+            black_box(TraceFlags::SAMPLED),
+        )
+    });
+}
+
+/// The ring alone: a record of eight words in, and out.
+fn ring_cases(m: &Meter) {
+    let Some(mut reader) = RING.reader() else {
+        return quit(false);
+    };
+    let record = black_box([1u64 << 32; 8]);
+    m.instructions("ring_push_8_words_instructions", || {
+        RING.push_words(black_box(&record))
+    });
+    m.instructions("ring_read_8_words_instructions", || {
+        let words = reader.read().map(|record| record.words().len());
+        reader.release();
+        words
+    });
+}
+
+/// Sizes that do not depend on the run.
+fn sizes() {
+    value(host::PREFIX, "span_context_bytes", size_of::<SpanContext>());
+}
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    let meter = Meter::start();
+    cases(&meter);
+    ring_cases(&meter);
+    sizes();
+    quit(true);
+    loop {}
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    host::print(format_args!("panicked: {info}\n"));
+    quit(false);
+    loop {}
+}
