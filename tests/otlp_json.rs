@@ -67,7 +67,12 @@ proptest! {
             let read: ExportTraceServiceRequest = serde_json::from_slice(&json)
                 .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&json)));
             let modelled = inputs.iter().map(|i| model(i, limits)).collect();
-            assert_eq!(read, request(modelled, &scopes));
+            let expected = request(modelled, &scopes);
+            if read != expected {
+                let (read, expected) = (format!("{read:#?}"), format!("{expected:#?}"));
+                let differ = read.lines().zip(expected.lines()).filter(|(a, b)| a != b);
+                panic!("read, expected: {:#?}", differ.take(5).collect::<Vec<_>>());
+            }
         });
     }
 
