@@ -57,12 +57,15 @@ impl Item {
     }
 }
 
-/// Writes the span; returns where the cursor is then.
+/// Writes the span at `pos`; returns where it ends.
+#[inline(never)]
 pub(super) fn encode(
-    mut out: Out<'_>,
+    buf: &mut [u8],
+    pos: usize,
     view: &SpanView<'_>,
     anchor: &UnixAnchor,
 ) -> Result<usize, Full> {
+    let mut out = Out::new(buf, pos)?;
     let name = view.name();
     // Without entries the fields take at most 66 bytes and the name, with its length 57 of them.
     let is_short =
@@ -100,7 +103,7 @@ pub(super) fn encode(
                     // Belongs to nothing: no writer makes it.
                     continue;
                 };
-                out.attribute(tag, key.text, &value)?;
+                out.attribute(tag, key.text, value)?;
             }
             Entry::Event { name, ticks } => {
                 end_item(&mut out, &mut item)?;
@@ -124,7 +127,7 @@ pub(super) fn encode(
                     name_to: 0,
                 });
             }
-            Entry::ItemText(kind, text) => item_text(&mut out, item, kind, text)?,
+            Entry::ItemText(kind, text) => out.apart(|out| item_text(out, item, kind, text))?,
             Entry::ItemCounts(dropped) => {
                 if let Some(item) = item {
                     let tag = if item.is_link {
@@ -146,9 +149,7 @@ pub(super) fn encode(
             }
             Entry::Counts([attributes, events, links, values]) => {
                 end_item(&mut out, &mut item)?;
-                out.number(tag::SPAN_DROPPED_ATTRIBUTES, attributes)?;
-                out.number(tag::SPAN_DROPPED_EVENTS, events)?;
-                out.number(tag::SPAN_DROPPED_LINKS, links)?;
+                out.apart(|out| counts(out, [attributes, events, links]))?;
                 truncated = values;
             }
             Entry::Scope(_) => end_item(&mut out, &mut item)?,
@@ -156,10 +157,10 @@ pub(super) fn encode(
     }
     end_item(&mut out, &mut item)?;
     if truncated != 0 || view.has(META_DURATION_UNKNOWN | META_ESCALATED) {
-        own_attributes(&mut out, view, truncated)?;
+        out.apart(|out| own_attributes(out, view, truncated))?;
     }
     if view.status() != Status::Unset {
-        status(&mut out, view.status(), description)?;
+        out.apart(|out| status(out, view.status(), description))?;
     }
     out.close(span)?;
     Ok(out.pos())
@@ -173,53 +174,128 @@ fn end_item(out: &mut Out<'_>, item: &mut Option<Item>) -> Result<(), Full> {
     }
 }
 
-#[inline(always)]
+#[inline(never)]
 fn item_text(
-    out: &mut Out<'_>,
+    mut out: Out<'_>,
     item: Option<Item>,
     kind: TextKind,
     text: &str,
-) -> Result<(), Full> {
+) -> Result<usize, Full> {
     match (item, kind) {
-        (Some(item), TextKind::TraceState) if item.is_link => out.text(tag::LINK_TRACE_STATE, text),
+        (Some(item), TextKind::TraceState) if item.is_link => {
+            out.text(tag::LINK_TRACE_STATE, text)?;
+        }
         (Some(item), TextKind::Name) if !item.is_link => {
             // Instead of the head's name. Behind attributes it would come as a second name, and of two
             // the decoder takes the last.
             if out.pos() == item.name_to {
                 out.rewind(item.name_from);
             }
-            out.text(tag::EVENT_NAME, text)
+            out.text(tag::EVENT_NAME, text)?;
         }
-        _ => Ok(()),
+        _ => {}
     }
+    Ok(out.pos())
+}
+
+#[inline(never)]
+fn counts(mut out: Out<'_>, [attributes, events, links]: [u32; 3]) -> Result<usize, Full> {
+    out.number(tag::SPAN_DROPPED_ATTRIBUTES, attributes)?;
+    out.number(tag::SPAN_DROPPED_EVENTS, events)?;
+    out.number(tag::SPAN_DROPPED_LINKS, links)?;
+    Ok(out.pos())
 }
 
 /// What OTLP has no field for.
-#[inline(always)]
-fn own_attributes(out: &mut Out<'_>, view: &SpanView<'_>, truncated: u32) -> Result<(), Full> {
+#[cold]
+fn own_attributes(mut out: Out<'_>, view: &SpanView<'_>, truncated: u32) -> Result<usize, Full> {
     let (tag, yes) = (tag::SPAN_ATTRIBUTE, Value::Bool(true));
     if truncated != 0 {
         out.attribute(
             tag,
             ATTRIBUTE_TRUNCATED_VALUES,
-            &Value::I64(truncated.into()),
+            Value::I64(truncated.into()),
         )?;
     }
     if view.is_duration_unknown() {
-        out.attribute(tag, ATTRIBUTE_DURATION_UNKNOWN, &yes)?;
+        out.attribute(tag, ATTRIBUTE_DURATION_UNKNOWN, yes)?;
     }
     if view.is_escalated() {
-        out.attribute(tag, ATTRIBUTE_ESCALATED, &yes)?;
+        out.attribute(tag, ATTRIBUTE_ESCALATED, yes)?;
     }
-    Ok(())
+    Ok(out.pos())
 }
 
-fn status(out: &mut Out<'_>, status: Status, description: &str) -> Result<(), Full> {
+#[inline(never)]
+fn status(mut out: Out<'_>, status: Status, description: &str) -> Result<usize, Full> {
     let open = out.open(tag::SPAN_STATUS, 1)?;
     // SPEC: Trace API, "Set Status": a description is for errors only.
     if status == Status::Error {
         out.text(tag::STATUS_MESSAGE, description)?;
     }
     out.number(tag::STATUS_CODE, status.to_wire().into())?;
-    out.close(open)
+    out.close(open)?;
+    Ok(out.pos())
+}
+
+#[cfg(test)]
+#[allow(unsafe_code, reason = "makes a record as the decoder does")]
+mod tests {
+    #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::record::{EntryWriter, OF_ITEM, Room};
+    use std::vec::Vec;
+
+    struct Words(Vec<u64>);
+    impl Room for Words {
+        fn room(&mut self, n: usize) -> Option<*mut u64> {
+            let at = self.0.len();
+            self.0.resize(at + n, 0);
+            Some(self.0[at..].as_mut_ptr())
+        }
+    }
+
+    fn encoded(write: impl FnOnce(&mut Words)) -> Vec<u8> {
+        let mut words = Words(std::vec![0; HEADER]);
+        words.0[1] = 1;
+        words.0[3] = 1;
+        write(&mut words);
+        // SAFETY: a header whose name is empty, and entries of the writer with static texts.
+        let view = unsafe { SpanView::new(&words.0) }.unwrap();
+        let anchor = UnixAnchor::new(crate::Ticks(0), 0, crate::TickRate::NANOSECONDS);
+        let mut buf = [0; 256];
+        let end = encode(&mut buf, 0, &view, &anchor).unwrap();
+        // Behind tag, length, ids, kind and flags.
+        buf[2 + 18 + 10 + 2 + 6..end].to_vec()
+    }
+
+    #[test]
+    fn a_copied_event_name_takes_the_place_of_the_referenced_one() {
+        let plain = encoded(|to| {
+            EntryWriter::event(to, "copied", 5);
+            EntryWriter::attribute(to, "k", OF_ITEM, Value::Bool(true));
+        });
+        let both = encoded(|to| {
+            EntryWriter::event(to, "old", 5);
+            EntryWriter::text(to, TextKind::Name, OF_ITEM, "copied");
+            EntryWriter::attribute(to, "k", OF_ITEM, Value::Bool(true));
+        });
+        assert_eq!(both, plain);
+        let text = encoded(|to| {
+            EntryWriter::event(to, "", 5);
+            EntryWriter::text(to, TextKind::Name, OF_ITEM, "copied");
+            EntryWriter::attribute(to, "k", OF_ITEM, Value::Bool(true));
+        });
+        assert_eq!(text, plain);
+    }
+
+    #[test]
+    fn what_belongs_to_no_item_is_left_out() {
+        let stray = encoded(|to| {
+            EntryWriter::attribute(to, "k", OF_ITEM, Value::Bool(true));
+            EntryWriter::item_counts(to, 3);
+            EntryWriter::text(to, TextKind::Name, OF_ITEM, "n");
+        });
+        assert_eq!(stray, []);
+    }
 }
