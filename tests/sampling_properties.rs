@@ -446,3 +446,51 @@ fn a_tracer_takes_its_flags_from_the_sampler() {
     assert_eq!(recorder.now(), Ticks(0));
     assert_eq!(tracer.sampled_out_count(), 1);
 }
+
+/// `th` reaches the record and the children, and goes where it is wrong.
+#[test]
+fn the_trace_state_carries_the_threshold() {
+    struct Incoming(&'static str, bool);
+    impl spanlet::ParentContext for Incoming {
+        fn span_context(&self) -> Option<SpanContext> {
+            let trace = TraceId::from_bytes([0x80; 16])?;
+            let flags = TraceFlags::NONE.with_sampled(self.1);
+            Some(SpanContext::new(trace, SpanId::from_bytes([1; 8])?, flags).remote())
+        }
+        fn trace_state(&self) -> Option<&str> {
+            Some(self.0)
+        }
+    }
+    type Buf = InlineBuf<64>;
+    let tenth = ConsistentRatio::new(0.1).unwrap();
+    let always = ConsistentRatio::new(1.0).unwrap();
+    let state_of = |tracer: &TestTracer<_>, name: &str| {
+        tracer.with_spans(|spans| spans.named(name).unwrap().trace_state().map(String::from))
+    };
+
+    let tracer: TestTracer<_> = TestTracer::with_sampler(ParentBased::new(always));
+    let root: Span<_, Buf> = tracer.span("root").start();
+    drop(tracer.span("child").parent(&root).start::<Buf>());
+    drop(root);
+    for (name, incoming) in [
+        ("kept", Incoming("rojo=1,ot=th:8", true)),
+        ("erased", Incoming("rojo=1,ot=th:9;p:8", true)),
+        ("emptied", Incoming("ot=th:9", true)),
+    ] {
+        drop(tracer.span(name).parent(&incoming).start::<Buf>());
+    }
+    let state = |name: &'static str| {
+        tracer.with_spans(|spans| spans.named(name).unwrap().trace_state().map(String::from))
+    };
+    assert_eq!(state("root").as_deref(), Some("ot=th:0"));
+    assert_eq!(state("child").as_deref(), Some("ot=th:0"));
+    assert_eq!(state("kept").as_deref(), Some("rojo=1,ot=th:8"));
+    assert_eq!(state("erased").as_deref(), Some("ot=p:8,rojo=1"));
+    assert_eq!(state("emptied"), None);
+
+    let tracer: TestTracer<_> = TestTracer::with_sampler(tenth);
+    let incoming = Incoming("rojo=1,ot=th:8;rv:ffffffffffffff", false);
+    drop(tracer.span("set").parent(&incoming).start::<Buf>());
+    let expected = "ot=th:e6666666666668;rv:ffffffffffffff,rojo=1";
+    assert_eq!(state_of(&tracer, "set").as_deref(), Some(expected));
+}

@@ -1,7 +1,7 @@
 //! Starting a span: name, parent, sampling, ids, time.
 
 use super::*;
-use crate::sampler::{SamplingDecision, SamplingParameters};
+use crate::sampler::{SamplingDecision, SamplingParameters, ThresholdUpdate};
 
 /// Something that a span can be a child of: a [`SpanContext`], an open span, what was extracted from a
 /// request.
@@ -189,8 +189,11 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
                 ""
             };
             span.set_word(NAME, pack(name));
-            if self.scope.is_some() || self.trace_state.is_some() {
-                span.begin_with(self.scope, self.trace_state);
+            if self.scope.is_some()
+                || self.trace_state.is_some()
+                || matches!(result.threshold, ThresholdUpdate::Set(_))
+            {
+                span.begin_with(self.scope, self.trace_state, result.threshold);
             }
             for kv in self.attributes {
                 span.attribute(kv.key, kv.value);

@@ -4,7 +4,9 @@
 
 use super::*;
 use crate::attribute::{self, StrArray};
+use crate::context::{TraceState, TraceStateBuf};
 use crate::recorder::EndedUnsampled;
+use crate::sampler::{ThresholdUpdate, encode_threshold, threshold_of};
 use core::fmt::Write;
 
 /// Bytes of an error's message that [`Span::record_error`] keeps.
@@ -401,6 +403,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         &mut self,
         scope: Option<&'static InstrumentationScope<'static>>,
         trace_state: Option<&str>,
+        threshold: ThresholdUpdate,
     ) {
         if let Some(scope) = scope
             && EntryWriter::scope(self, scope)
@@ -408,10 +411,35 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             let meta = self.word(META);
             self.set_word(META, meta | META_HAS_SCOPE);
         }
-        if let Some(text) = trace_state
-            && !text.is_empty()
-        {
-            self.set_text(TextKind::TraceState, text);
+        let text = trace_state.unwrap_or_default();
+        let is_there = || threshold_of(text).is_some();
+        match threshold {
+            ThresholdUpdate::Set(threshold) if text.is_empty() => {
+                // The usual root: no need of a whole list's room.
+                let mut text = heapless::String::<24>::new();
+                let _fits = write!(text, "ot=th:{}", &*encode_threshold(threshold));
+                self.set_text(TextKind::TraceState, &text);
+            }
+            ThresholdUpdate::Set(threshold) => self.begin_with_threshold(text, Some(threshold)),
+            ThresholdUpdate::Erase if is_there() => self.begin_with_threshold(text, None),
+            _ if text.is_empty() => {}
+            _ => {
+                self.set_text(TextKind::TraceState, text);
+            }
+        }
+    }
+    /// Sets the trace state with another `th`. A malformed list is left out; a member without room for
+    /// the new `th` loses the old one, which would be wrong.
+    #[cold]
+    #[inline(never)]
+    fn begin_with_threshold(&mut self, text: &str, threshold: Option<u64>) {
+        let state = TraceState::parse([text.as_bytes()]).unwrap_or_default();
+        let mut state = TraceStateBuf::<512>::from(&state);
+        if state.set_threshold(threshold).is_err() && state.set_threshold(None).is_err() {
+            return;
+        }
+        if !state.is_empty() {
+            self.set_text(TextKind::TraceState, state.as_str());
         }
     }
 }
