@@ -107,8 +107,9 @@ impl core::error::Error for OtlpFull {}
 /// Apart from the spans a request takes the resource, the scopes, and at most 40 bytes. While a span is
 /// written it may need one byte more than it takes in the end.
 ///
-/// Cost: about 350 instructions (25 ns on a server) for a span with four attributes; no allocation, about
-/// 300 bytes of stack. Where unaligned access is fast, texts of up to 32 bytes are copied without `memcpy`.
+/// Cost: about 770 instructions (29 ns on a server) for a span with four attributes, 280 (12 ns) for one
+/// without; no allocation, about 500 bytes of stack. Where unaligned access is fast, texts of up to 32 bytes
+/// are copied without `memcpy`.
 ///
 /// ```
 /// use spanlet::otlp::{OtlpEncoder, OtlpFull, Resource};
@@ -206,24 +207,27 @@ impl<'a> OtlpEncoder<'a> {
     /// are none. The request is as before.
     #[inline]
     pub fn push(&mut self, span: &SpanView<'_>) -> Result<(), OtlpFull> {
-        let anchor = self.anchor;
-        self.push_with(span, &anchor)
+        self.append(span, self.anchor)
     }
 
     /// As [`push`](Self::push), with this span's own time mapping: a gateway has one for each device.
     ///
     /// # Errors
     /// As [`push`](Self::push).
+    #[inline]
     pub fn push_with(&mut self, span: &SpanView<'_>, anchor: &UnixAnchor) -> Result<(), OtlpFull> {
+        self.append(span, *anchor)
+    }
+
+    #[inline(always)]
+    fn append(&mut self, span: &SpanView<'_>, anchor: UnixAnchor) -> Result<(), OtlpFull> {
         let scope = span.scope();
         let group = match self.group {
             Some(group) if scope.is_none() && group.is_default => None,
             _ => self.group_for(scope).map_err(|Full| self.full())?,
         };
         let from = group.map_or(self.pos, |(_, pos)| pos);
-        let end = Out::new(self.buf, from)
-            .and_then(|out| span::encode(out, span, anchor))
-            .map_err(|Full| self.full())?;
+        let end = span::encode(self.buf, from, span, &anchor).map_err(|Full| self.full())?;
         self.pos = end;
         self.spans = self.spans.wrapping_add(1);
         if let Some((group, _)) = group {
@@ -398,7 +402,7 @@ fn write_resource(buf: &mut [u8], start: usize, resource: &Resource<'_>) -> Resu
     if !resource.attributes.is_empty() || resource.dropped_attributes != 0 {
         let open = out.open(RESOURCE_SPANS_RESOURCE, 2)?;
         for kv in resource.attributes {
-            out.attribute(RESOURCE_ATTRIBUTE, kv.key, &kv.value)?;
+            out.attribute(RESOURCE_ATTRIBUTE, kv.key, kv.value)?;
         }
         out.number(RESOURCE_DROPPED_ATTRIBUTES, resource.dropped_attributes)?;
         out.close(open)?;

@@ -44,6 +44,9 @@ pub(super) fn fill_varint(to: &mut [u8], mut v: u64) {
     }
 }
 
+/// Keys below this leave room for any number within one length byte.
+const SHORT_KEY: usize = 0x60;
+
 /// Field heads: number << 3 | wire type.
 pub(super) mod tag {
     pub(crate) const SPAN_TRACE_STATE: u8 = 0x1a;
@@ -106,8 +109,23 @@ impl<'a> Out<'a> {
         self.pos
     }
     /// Takes back what was written after `pos`.
+    #[inline(always)]
     pub(super) fn rewind(&mut self, pos: usize) {
         self.pos = self.pos.min(pos);
+    }
+
+    /// Lets a rare way write, out of line. It gets the cursor by value and returns its place: a cursor
+    /// whose address is taken would live in memory instead of registers.
+    #[inline(always)]
+    pub(super) fn apart(
+        &mut self,
+        write: impl FnOnce(Out<'_>) -> Result<usize, Full>,
+    ) -> Result<(), Full> {
+        self.pos = write(Out {
+            buf: self.buf,
+            pos: self.pos,
+        })?;
+        Ok(())
     }
 
     #[inline(always)]
@@ -239,6 +257,7 @@ impl<'a> Out<'a> {
     }
 
     /// Opens a link of a span; one length byte.
+    #[inline(always)]
     pub(super) fn open_link(&mut self, to: &SpanContext, flags: u32) -> Result<Open, Full> {
         self.room(2 + 18 + 10 + 5)?;
         let at = self.pos + 1;
@@ -273,6 +292,7 @@ impl<'a> Out<'a> {
     }
 
     /// A number field, nothing if it is zero.
+    #[inline(always)]
     pub(super) fn number(&mut self, tag: u8, v: u32) -> Result<(), Full> {
         if v == 0 {
             return Ok(());
@@ -287,88 +307,102 @@ impl<'a> Out<'a> {
     }
 
     /// KeyValue { key = 1, value = 2: AnyValue }, every length known before the first byte.
+    ///
+    /// Here the attributes in which each length takes one byte, which are nearly all: one dispatch, on
+    /// the type of the value.
     #[inline(always)]
-    pub(super) fn attribute(&mut self, tag: u8, key: &str, value: &Value<'_>) -> Result<(), Full> {
-        let val = match value {
-            Value::Static(s) => 1 + len_len(s.len()) + s.len(),
-            Value::Str(s) => 1 + len_len(s.len()) + s.len(),
-            Value::I64(v) => 1 + varint_len(*v as u64),
-            Value::Bool(_) => 2,
-            Value::F64(_) => 9,
-            _ => {
-                let rest = Out {
-                    buf: self.buf,
-                    pos: self.pos,
-                };
-                self.pos = rest.attribute_rare(tag, key, value)?;
-                return Ok(());
-            }
-        };
+    pub(super) fn attribute(&mut self, tag: u8, key: &str, value: Value<'_>) -> Result<(), Full> {
         let k = key.len();
-        // Texts are at most isize::MAX long each: only the sum can overflow.
-        let body = (2 + len_len(k) + len_len(val) + k).saturating_add(val);
-        if body >= 0x80 {
-            self.room(body.saturating_add(1 + len_len(body)))?;
-            // SAFETY: checked.
-            unsafe {
-                self.attribute_head(tag, body, key, val);
-                match value {
-                    Value::Static(s) => self.put_text(s),
-                    Value::Str(s) => self.put_text(s),
-                    short => self.put_short(short),
+        match value {
+            // Texts are at most isize::MAX long each, so that the sum cannot overflow.
+            Value::Str(text) | Value::Static(text) if k + text.len() + 6 < 0x80 => {
+                let n = text.len();
+                self.room(k + n + 8)?;
+                // SAFETY: checked.
+                unsafe {
+                    self.put([tag, (k + n + 6) as u8, 0x0a, k as u8]);
+                    self.put_bytes(key.as_bytes());
+                    self.put([0x12, (n + 2) as u8, 0x0a, n as u8]);
+                    self.put_bytes(text.as_bytes());
                 }
             }
-            return Ok(());
-        }
-        self.room(2 + body)?;
-        // SAFETY: checked. Everything inside is shorter still: all lengths are one byte.
-        unsafe {
-            self.put([tag, body as u8, 0x0a, k as u8]);
-            self.put_bytes(key.as_bytes());
-            match value {
-                Value::Static(s) => {
-                    self.put([0x12, val as u8, 0x0a, s.len() as u8]);
-                    self.put_bytes(s.as_bytes());
-                }
-                Value::Str(s) => {
-                    self.put([0x12, val as u8, 0x0a, s.len() as u8]);
-                    self.put_bytes(s.as_bytes());
-                }
-                short => {
-                    self.put([0x12, val as u8]);
-                    self.put_short(short);
+            Value::I64(v) if k < SHORT_KEY => {
+                let n = varint_len(v as u64);
+                self.room(k + n + 7)?;
+                // SAFETY: checked.
+                unsafe {
+                    self.put([tag, (k + n + 5) as u8, 0x0a, k as u8]);
+                    self.put_bytes(key.as_bytes());
+                    self.put([0x12, (n + 1) as u8, 0x18]);
+                    self.put_varint(v as u64);
                 }
             }
+            Value::Bool(v) if k < SHORT_KEY => {
+                self.room(k + 8)?;
+                // SAFETY: checked.
+                unsafe {
+                    self.put([tag, (k + 6) as u8, 0x0a, k as u8]);
+                    self.put_bytes(key.as_bytes());
+                    self.put([0x12, 2, 0x10, v as u8]);
+                }
+            }
+            Value::F64(v) if k < SHORT_KEY => {
+                self.room(k + 15)?;
+                // SAFETY: checked.
+                unsafe {
+                    self.put([tag, (k + 13) as u8, 0x0a, k as u8]);
+                    self.put_bytes(key.as_bytes());
+                    self.put([0x12, 9, 0x21]);
+                    self.put(v.to_bits().to_le_bytes());
+                }
+            }
+            long => return self.apart(|out| out.any_attribute(tag, key, long)),
         }
         Ok(())
     }
 
-    /// Bytes and arrays: two passes over an array, one for its length. Returns the new `pos`.
+    /// The same for any key and value; two passes over an array, one for its length. Returns the new
+    /// `pos`.
     #[inline(never)]
-    fn attribute_rare(mut self, tag: u8, key: &str, value: &Value<'_>) -> Result<usize, Full> {
-        let array = array_len(value);
+    fn any_attribute(mut self, tag: u8, key: &str, value: Value<'_>) -> Result<usize, Full> {
+        let array = array_len(&value);
+        let of_len = |n: usize| (1 + len_len(n)).saturating_add(n);
         let val = match value {
-            Value::Bytes(b) => (1 + len_len(b.len())).saturating_add(b.len()),
-            Value::Any(b) => b.len(),
-            _ => (1 + len_len(array)).saturating_add(array),
+            Value::Str(text) | Value::Static(text) => of_len(text.len()),
+            Value::Bytes(bytes) => of_len(bytes.len()),
+            Value::Any(bytes) => bytes.len(),
+            Value::I64(v) => 1 + varint_len(v as u64),
+            Value::Bool(_) => 2,
+            Value::F64(_) => 9,
+            _ => of_len(array),
         };
         let k = key.len();
         let body = (2 + len_len(k) + len_len(val) + k).saturating_add(val);
         self.room(body.saturating_add(1 + len_len(body)))?;
-        // SAFETY: checked; each element below takes what `array_len` counted for it.
+        // SAFETY: checked; each arm writes what `val` counts for it, each element what `array_len` does.
         unsafe {
             self.attribute_head(tag, body, key, val);
             match value {
+                Value::Str(text) | Value::Static(text) => self.put_text(text),
                 Value::Any(bytes) => self.put_bytes(bytes),
                 Value::Bytes(bytes) => {
                     self.put([0x3a]);
                     self.put_varint(bytes.len() as u64);
                     self.put_bytes(bytes);
                 }
+                Value::Bool(v) => self.put([0x10, v as u8]),
+                Value::I64(v) => {
+                    self.put([0x18]);
+                    self.put_varint(v as u64);
+                }
+                Value::F64(v) => {
+                    self.put([0x21]);
+                    self.put(v.to_bits().to_le_bytes());
+                }
                 _ => {
                     self.put([0x2a]);
                     self.put_varint(array as u64);
-                    self.put_elements(value);
+                    self.put_elements(&value);
                 }
             }
         }
@@ -399,26 +433,6 @@ impl<'a> Out<'a> {
             self.put([0x0a]);
             self.put_varint(text.len() as u64);
             self.put_bytes(text.as_bytes());
-        }
-    }
-    /// # Safety
-    /// As [`put`](Self::put), for the AnyValue's body, at most 11 bytes.
-    #[inline(always)]
-    unsafe fn put_short(&mut self, value: &Value<'_>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match value {
-                Value::Bool(v) => self.put([0x10, *v as u8]),
-                Value::I64(v) => {
-                    self.put([0x18]);
-                    self.put_varint(*v as u64);
-                }
-                Value::F64(v) => {
-                    self.put([0x21]);
-                    self.put(v.to_bits().to_le_bytes());
-                }
-                _ => {}
-            }
         }
     }
     /// # Safety
@@ -500,12 +514,14 @@ unsafe fn copy(to: *mut u8, from: *const u8, n: usize) {
     // SAFETY: every load and store is inside `n` bytes from the start: a pair covers 2 × its width, and
     // `n` is at least the width and at most twice.
     unsafe {
-        if n > 32 || !UNALIGNED_IS_FAST {
+        if !UNALIGNED_IS_FAST || n > 32 {
             core::ptr::copy_nonoverlapping(from, to, n);
-        } else if n >= 16 {
-            pair::<u128>(to, from, n);
         } else if n >= 8 {
-            pair::<u64>(to, from, n);
+            if n <= 16 {
+                pair::<u64>(to, from, n);
+            } else {
+                pair::<u128>(to, from, n);
+            }
         } else if n >= 4 {
             pair::<u32>(to, from, n);
         } else if n > 0 {

@@ -57,12 +57,15 @@ impl Item {
     }
 }
 
-/// Writes the span; returns where the cursor is then.
+/// Writes the span at `pos`; returns where it ends.
+#[inline(never)]
 pub(super) fn encode(
-    mut out: Out<'_>,
+    buf: &mut [u8],
+    pos: usize,
     view: &SpanView<'_>,
     anchor: &UnixAnchor,
 ) -> Result<usize, Full> {
+    let mut out = Out::new(buf, pos)?;
     let name = view.name();
     // Without entries the fields take at most 66 bytes and the name, with its length 57 of them.
     let is_short =
@@ -100,7 +103,7 @@ pub(super) fn encode(
                     // Belongs to nothing: no writer makes it.
                     continue;
                 };
-                out.attribute(tag, key.text, &value)?;
+                out.attribute(tag, key.text, value)?;
             }
             Entry::Event { name, ticks } => {
                 end_item(&mut out, &mut item)?;
@@ -124,7 +127,7 @@ pub(super) fn encode(
                     name_to: 0,
                 });
             }
-            Entry::ItemText(kind, text) => item_text(&mut out, item, kind, text)?,
+            Entry::ItemText(kind, text) => out.apart(|out| item_text(out, item, kind, text))?,
             Entry::ItemCounts(dropped) => {
                 if let Some(item) = item {
                     let tag = if item.is_link {
@@ -146,9 +149,7 @@ pub(super) fn encode(
             }
             Entry::Counts([attributes, events, links, values]) => {
                 end_item(&mut out, &mut item)?;
-                out.number(tag::SPAN_DROPPED_ATTRIBUTES, attributes)?;
-                out.number(tag::SPAN_DROPPED_EVENTS, events)?;
-                out.number(tag::SPAN_DROPPED_LINKS, links)?;
+                out.apart(|out| counts(out, [attributes, events, links]))?;
                 truncated = values;
             }
             Entry::Scope(_) => end_item(&mut out, &mut item)?,
@@ -156,10 +157,10 @@ pub(super) fn encode(
     }
     end_item(&mut out, &mut item)?;
     if truncated != 0 || view.has(META_DURATION_UNKNOWN | META_ESCALATED) {
-        own_attributes(&mut out, view, truncated)?;
+        out.apart(|out| own_attributes(out, view, truncated))?;
     }
     if view.status() != Status::Unset {
-        status(&mut out, view.status(), description)?;
+        out.apart(|out| status(out, view.status(), description))?;
     }
     out.close(span)?;
     Ok(out.pos())
@@ -173,53 +174,66 @@ fn end_item(out: &mut Out<'_>, item: &mut Option<Item>) -> Result<(), Full> {
     }
 }
 
-#[inline(always)]
+#[inline(never)]
 fn item_text(
-    out: &mut Out<'_>,
+    mut out: Out<'_>,
     item: Option<Item>,
     kind: TextKind,
     text: &str,
-) -> Result<(), Full> {
+) -> Result<usize, Full> {
     match (item, kind) {
-        (Some(item), TextKind::TraceState) if item.is_link => out.text(tag::LINK_TRACE_STATE, text),
+        (Some(item), TextKind::TraceState) if item.is_link => {
+            out.text(tag::LINK_TRACE_STATE, text)?;
+        }
         (Some(item), TextKind::Name) if !item.is_link => {
             // Instead of the head's name. Behind attributes it would come as a second name, and of two
             // the decoder takes the last.
             if out.pos() == item.name_to {
                 out.rewind(item.name_from);
             }
-            out.text(tag::EVENT_NAME, text)
+            out.text(tag::EVENT_NAME, text)?;
         }
-        _ => Ok(()),
+        _ => {}
     }
+    Ok(out.pos())
+}
+
+#[inline(never)]
+fn counts(mut out: Out<'_>, [attributes, events, links]: [u32; 3]) -> Result<usize, Full> {
+    out.number(tag::SPAN_DROPPED_ATTRIBUTES, attributes)?;
+    out.number(tag::SPAN_DROPPED_EVENTS, events)?;
+    out.number(tag::SPAN_DROPPED_LINKS, links)?;
+    Ok(out.pos())
 }
 
 /// What OTLP has no field for.
-#[inline(always)]
-fn own_attributes(out: &mut Out<'_>, view: &SpanView<'_>, truncated: u32) -> Result<(), Full> {
+#[cold]
+fn own_attributes(mut out: Out<'_>, view: &SpanView<'_>, truncated: u32) -> Result<usize, Full> {
     let (tag, yes) = (tag::SPAN_ATTRIBUTE, Value::Bool(true));
     if truncated != 0 {
         out.attribute(
             tag,
             ATTRIBUTE_TRUNCATED_VALUES,
-            &Value::I64(truncated.into()),
+            Value::I64(truncated.into()),
         )?;
     }
     if view.is_duration_unknown() {
-        out.attribute(tag, ATTRIBUTE_DURATION_UNKNOWN, &yes)?;
+        out.attribute(tag, ATTRIBUTE_DURATION_UNKNOWN, yes)?;
     }
     if view.is_escalated() {
-        out.attribute(tag, ATTRIBUTE_ESCALATED, &yes)?;
+        out.attribute(tag, ATTRIBUTE_ESCALATED, yes)?;
     }
-    Ok(())
+    Ok(out.pos())
 }
 
-fn status(out: &mut Out<'_>, status: Status, description: &str) -> Result<(), Full> {
+#[inline(never)]
+fn status(mut out: Out<'_>, status: Status, description: &str) -> Result<usize, Full> {
     let open = out.open(tag::SPAN_STATUS, 1)?;
     // SPEC: Trace API, "Set Status": a description is for errors only.
     if status == Status::Error {
         out.text(tag::STATUS_MESSAGE, description)?;
     }
     out.number(tag::STATUS_CODE, status.to_wire().into())?;
-    out.close(open)
+    out.close(open)?;
+    Ok(out.pos())
 }
