@@ -24,7 +24,7 @@ use spanlet::{
 };
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(192) })]
 
     #[test]
     fn comes_out_as_it_was_set(inputs in proptest::collection::vec(input(), 1..6)) {

@@ -266,7 +266,9 @@ pub fn span(id: u64) -> SpanId {
     SpanId::from_bytes(id.to_be_bytes()).unwrap()
 }
 
-pub static SCOPES: [InstrumentationScope<'static>; 4] = [
+pub static SCOPES: [InstrumentationScope<'static>; 6] = [
+    InstrumentationScope::new("lib-a").with_version("1.3"),
+    InstrumentationScope::new("lib-b").with_version("1.3"),
     InstrumentationScope::new("lib-a").with_version("1.2"),
     InstrumentationScope::new("lib-a")
         .with_version("1.3")

@@ -237,3 +237,65 @@ fn status(mut out: Out<'_>, status: Status, description: &str) -> Result<usize, 
     out.close(open)?;
     Ok(out.pos())
 }
+
+#[cfg(test)]
+#[allow(unsafe_code, reason = "makes a record as the decoder does")]
+mod tests {
+    #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::record::{EntryWriter, OF_ITEM, Room};
+    use std::vec::Vec;
+
+    struct Words(Vec<u64>);
+    impl Room for Words {
+        fn room(&mut self, n: usize) -> Option<*mut u64> {
+            let at = self.0.len();
+            self.0.resize(at + n, 0);
+            Some(self.0[at..].as_mut_ptr())
+        }
+    }
+
+    fn encoded(write: impl FnOnce(&mut Words)) -> Vec<u8> {
+        let mut words = Words(std::vec![0; HEADER]);
+        words.0[1] = 1;
+        words.0[3] = 1;
+        write(&mut words);
+        // SAFETY: a header whose name is empty, and entries of the writer with static texts.
+        let view = unsafe { SpanView::new(&words.0) }.unwrap();
+        let anchor = UnixAnchor::new(crate::Ticks(0), 0, crate::TickRate::NANOSECONDS);
+        let mut buf = [0; 256];
+        let end = encode(&mut buf, 0, &view, &anchor).unwrap();
+        // Behind tag, length, ids, kind and flags.
+        buf[2 + 18 + 10 + 2 + 6..end].to_vec()
+    }
+
+    #[test]
+    fn a_copied_event_name_takes_the_place_of_the_referenced_one() {
+        let plain = encoded(|to| {
+            EntryWriter::event(to, "copied", 5);
+            EntryWriter::attribute(to, "k", OF_ITEM, Value::Bool(true));
+        });
+        let both = encoded(|to| {
+            EntryWriter::event(to, "old", 5);
+            EntryWriter::text(to, TextKind::Name, OF_ITEM, "copied");
+            EntryWriter::attribute(to, "k", OF_ITEM, Value::Bool(true));
+        });
+        assert_eq!(both, plain);
+        let text = encoded(|to| {
+            EntryWriter::event(to, "", 5);
+            EntryWriter::text(to, TextKind::Name, OF_ITEM, "copied");
+            EntryWriter::attribute(to, "k", OF_ITEM, Value::Bool(true));
+        });
+        assert_eq!(text, plain);
+    }
+
+    #[test]
+    fn what_belongs_to_no_item_is_left_out() {
+        let stray = encoded(|to| {
+            EntryWriter::attribute(to, "k", OF_ITEM, Value::Bool(true));
+            EntryWriter::item_counts(to, 3);
+            EntryWriter::text(to, TextKind::Name, OF_ITEM, "n");
+        });
+        assert_eq!(stray, []);
+    }
+}
