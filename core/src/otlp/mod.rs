@@ -22,9 +22,12 @@
 mod out;
 mod span;
 
+mod json;
+
 use crate::attribute::KeyValue;
 use crate::clock::UnixAnchor;
 use crate::record::{InstrumentationScope, SpanView};
+pub use json::OtlpJsonEncoder;
 use out::{Full, Out, fill_varint, len_len};
 
 /// Attribute (int) of a span whose values were cut: how many.
