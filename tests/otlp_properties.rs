@@ -55,7 +55,7 @@ proptest! {
             ..SpanLimits::DEFAULT
         };
         let scopes = [(input.scope < SCOPES.len()).then_some(input.scope)];
-        record(std::slice::from_ref(&input), limits, |views| {
+        record(core::slice::from_ref(&input), limits, |views| {
             let bytes = encode(views);
             assert_same(&bytes, &request(vec![from_view(&views[0])], &scopes));
             assert_same(&bytes, &request(vec![model(&input, limits)], &scopes));
@@ -233,10 +233,14 @@ fn every_length_around_the_steps_of_a_varint() {
             ];
             for op in ops {
                 let input = small_input(9, vec![op]);
-                record(std::slice::from_ref(&input), SpanLimits::DEFAULT, |views| {
-                    let expected = vec![model(&input, SpanLimits::DEFAULT)];
-                    assert_same(&encode(views), &request(expected, &[None]));
-                });
+                record(
+                    core::slice::from_ref(&input),
+                    SpanLimits::DEFAULT,
+                    |views| {
+                        let expected = vec![model(&input, SpanLimits::DEFAULT)];
+                        assert_same(&encode(views), &request(expected, &[None]));
+                    },
+                );
             }
         }
     }
@@ -251,23 +255,27 @@ fn as_many_as_the_limits_allow() {
     ops.extend((1..135).map(|i| Op::Link(i, 1, 1, false, String::new(), vec![])));
     ops.push(Op::Copied("key.5".into(), Val::Str("ß".repeat(8 << 10))));
     let input = small_input(9, ops);
-    record(std::slice::from_ref(&input), SpanLimits::DEFAULT, |views| {
-        let bytes = encode(views);
-        assert_same(&bytes, &request(vec![from_view(&views[0])], &[None]));
-        let request = ExportTraceServiceRequest::decode(&bytes[..]).unwrap();
-        let span = &request.resource_spans[0].scope_spans[0].spans[0];
-        assert_eq!(
-            (span.attributes.len(), span.dropped_attributes_count),
-            (128, 22)
-        );
-        assert_eq!((span.events.len(), span.dropped_events_count), (128, 12));
-        assert_eq!((span.links.len(), span.dropped_links_count), (128, 6));
-        let long = span.attributes.iter().find(|kv| kv.key == "key.5").unwrap();
-        let Some(Any::StringValue(text)) = &long.value.as_ref().unwrap().value else {
-            panic!()
-        };
-        assert_eq!(text.len(), 16 << 10);
-    });
+    record(
+        core::slice::from_ref(&input),
+        SpanLimits::DEFAULT,
+        |views| {
+            let bytes = encode(views);
+            assert_same(&bytes, &request(vec![from_view(&views[0])], &[None]));
+            let request = ExportTraceServiceRequest::decode(&bytes[..]).unwrap();
+            let span = &request.resource_spans[0].scope_spans[0].spans[0];
+            assert_eq!(
+                (span.attributes.len(), span.dropped_attributes_count),
+                (128, 22)
+            );
+            assert_eq!((span.events.len(), span.dropped_events_count), (128, 12));
+            assert_eq!((span.links.len(), span.dropped_links_count), (128, 6));
+            let long = span.attributes.iter().find(|kv| kv.key == "key.5").unwrap();
+            let Some(Any::StringValue(text)) = &long.value.as_ref().unwrap().value else {
+                panic!()
+            };
+            assert_eq!(text.len(), 16 << 10);
+        },
+    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub mod context;
 
 mod atomic;
 mod attribute;
+mod current;
 mod escalation;
 pub mod id_generator;
 #[allow(unsafe_code, reason = "writes and reads the words of records")]
@@ -40,6 +41,8 @@ pub mod frame;
 
 pub mod drain;
 
+mod tracer;
+
 #[allow(unsafe_code, reason = "writes the installed tracer once")]
 mod facade;
 pub mod filter;
@@ -55,6 +58,7 @@ pub mod testing;
 pub use attribute::{KeyValue, StrArray, StrArrayIter, Value};
 pub use clock::{Clock, Extend32, TickRate, Ticks, UnixAnchor};
 pub use context::{SpanContext, SpanId, TraceFlags, TraceId};
+pub use drain::RecordSource;
 pub use escalation::{Escalation, EscalationResult};
 pub use facade::{
     AlreadyInstalledError, DynRecorder, GLOBAL_SPAN_WORDS, Global, GlobalSpan, set_global_tracer,
@@ -74,6 +78,7 @@ pub use span::{InlineBuf, ParentContext, Span, SpanBuf, SpanBuilder};
 #[cfg(feature = "macros")]
 pub use spanlet_macros::instrument;
 pub use store::{SpanConsumer, SpanProducer, SpanReader, SpanRing, spsc_spans};
+pub use tracer::{Tracer, TracerRecords};
 
 /// What `#[instrument]` expands to; not for use by hand.
 #[cfg(feature = "macros")]

@@ -137,6 +137,13 @@ impl<const N: usize, M: Reserve> SpanReader<'_, N, M> {
         let local = unsafe { LocalRecord::new(record.words()) }?;
         Some((record.sequence(), local))
     }
+    /// The next span, without stepping over it.
+    pub fn peek(&self) -> Option<(u32, LocalRecord<'_>)> {
+        let record = self.0.peek_record()?;
+        // SAFETY: only finished spans of this process were pushed.
+        let local = unsafe { LocalRecord::new(record.words()) }?;
+        Some((record.sequence(), local))
+    }
     /// Gives everything read so far back to the writers.
     pub fn release(&mut self) {
         self.0.release();

@@ -25,7 +25,8 @@ const TAIL: &[u8] = b"]}]}]}";
 
 /// Encodes spans into a fixed buffer as the JSON of one `ExportTraceServiceRequest`.
 ///
-/// As [`OtlpEncoder`](super::OtlpEncoder) in all else; about three times the bytes and five times the time.
+/// As [`OtlpEncoder`](super::OtlpEncoder) in all else; about three times the bytes and seven times the time
+/// (210 ns for a span with four attributes).
 /// An opaque [`Value::Any`] that is no valid `AnyValue`, or is nested more than 16 deep, becomes a
 /// `bytesValue` of its bytes.
 ///
@@ -105,7 +106,6 @@ impl<'a> OtlpJsonEncoder<'a> {
     }
 
     /// Writes behind `pos`; returns what becomes of the open group and of `pos`.
-    #[expect(clippy::type_complexity, reason = "a pair")]
     fn append(
         &mut self,
         span: &SpanView<'_>,

@@ -239,9 +239,13 @@ fn status(mut out: Out<'_>, status: Status, description: &str) -> Result<usize, 
 }
 
 #[cfg(test)]
-#[allow(unsafe_code, reason = "makes a record as the decoder does")]
+#[allow(
+    unsafe_code,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "tests, which make a record as the decoder does"
+)]
 mod tests {
-    #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::record::{EntryWriter, OF_ITEM, Room};
     use std::vec::Vec;

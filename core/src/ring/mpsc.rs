@@ -327,16 +327,23 @@ impl<const N: usize, M: Reserve> Reader<'_, N, M> {
     /// ([`is_waiting`](Reader::is_waiting)), with others perhaps complete behind it.
     #[inline]
     pub fn read(&self) -> Option<Record<'_>> {
+        let record = self.peek_record()?;
+        self.cursor
+            .set(self.cursor.get().wrapping_add(record.words.len()));
+        self.ahead.set(self.ahead.get().wrapping_add(1));
+        Some(record)
+    }
+
+    /// The record that [`read`](Reader::read) gives next, without stepping over it.
+    #[inline]
+    pub fn peek_record(&self) -> Option<Record<'_>> {
         let header = self.peek()?;
         let at = self.cursor.get();
-        let ahead = self.ahead.get();
-        self.cursor.set(at.wrapping_add(header.len()));
-        self.ahead.set(ahead.wrapping_add(1));
         Some(Record {
             // SAFETY: (3) committed and unreleased, and we are the one reader; the borrow of `self` keeps
             // `release` away for as long as the slice lives.
             words: unsafe { self.ring.memory.record(at, header.len()) },
-            sequence: self.released.wrapping_add(ahead),
+            sequence: self.released.wrapping_add(self.ahead.get()),
         })
     }
 

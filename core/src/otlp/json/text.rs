@@ -40,13 +40,14 @@ impl<'a> Json<'a> {
     }
     /// A number without quotes.
     pub(super) fn unsigned(&mut self, mut v: u64) -> Result<(), Full> {
-        let mut digits = [0; 20];
+        let mut digits = [b'0'; 20];
         let mut at = digits.len();
-        for digit in digits.iter_mut().rev() {
-            let [low, ..] = (v % 10).to_le_bytes();
-            *digit = b'0' + low;
-            v /= 10;
-            at -= 1;
+        // Two digits a division: the divisions are what this costs.
+        for [tens, ones] in digits.as_chunks_mut::<2>().0.iter_mut().rev() {
+            let [pair, ..] = (v % 100).to_le_bytes();
+            (*tens, *ones) = (b'0' + pair / 10, b'0' + pair % 10);
+            v /= 100;
+            at -= if v == 0 && pair < 10 { 1 } else { 2 };
             if v == 0 {
                 break;
             }

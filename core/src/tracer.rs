@@ -1,0 +1,257 @@
+//! A device's tracer: clock, ids, sampler, ring and counters in one `static`.
+//!
+//! Input: spans of tasks and interrupts. Output: records in the ring, for the drain. Bound: the ring;
+//! interrupts are off for the reservation of a record and for counts, and only on targets without
+//! compare-and-swap.
+
+use crate::atomic;
+use crate::clock::{Clock, Ticks};
+use crate::context::{SpanContext, SpanId, TraceFlags, TraceId};
+use crate::current::{Current, Saved};
+use crate::drain::RecordSource;
+use crate::escalation::Escalation;
+use crate::frame::DeviceCounters;
+use crate::id_generator::IdGenerator;
+use crate::record::{InstrumentationScope, LocalRecord};
+use crate::recorder::{EndedUnsampled, FinishedSpan, Recorder, SpanLimits};
+use crate::ring::{DefaultReserve, Reserve};
+use crate::sampler::{Sampler, SamplingParameters, SamplingResult};
+use crate::span::SpanBuilder;
+use crate::store::{SpanReader, SpanRing};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// A tracer for a `static`: `C` tells the time, `I` makes ids, `S` samples, and a ring of `N` bytes holds
+/// what has ended. `M` is how the ring reserves: by compare-and-swap where the target has it.
+///
+/// ```
+/// use spanlet::testing::ManualClock;
+/// use spanlet::{AlwaysOn, DeviceIds, InlineBuf, Span, Tracer};
+///
+/// static TRACER: Tracer<ManualClock, DeviceIds, AlwaysOn, 4096> =
+///     Tracer::new(ManualClock::new(), DeviceIds::unset(), AlwaysOn);
+///
+/// TRACER.ids().set(0x0001_0203_0405_0607, 1); // device id, boot count
+/// {
+///     let mut span: Span<_, InlineBuf<20>> = TRACER.span("read sensor").start();
+///     span.set_attribute("celsius", 21.5);
+/// }
+/// let mut records = TRACER.records().expect("nobody else drains");
+/// # use spanlet::RecordSource;
+/// assert_eq!(records.peek().map(|(sequence, record)| (sequence, record.name())), Some((0, "read sensor")));
+/// assert_eq!(TRACER.counters().started, 1);
+/// ```
+pub struct Tracer<C, I, S, const N: usize, M = DefaultReserve> {
+    clock: C,
+    ids: I,
+    sampler: S,
+    limits: SpanLimits,
+    scope: Option<&'static InstrumentationScope<'static>>,
+    escalation: Option<&'static dyn Escalate>,
+    started: AtomicU32,
+    sampled_out: AtomicU32,
+    escalated_incomplete: AtomicU32,
+    current: Current,
+    ring: SpanRing<N, M>,
+}
+
+/// An [`Escalation`] of any size.
+trait Escalate: Sync {
+    fn ended(&self, span: &EndedUnsampled) -> crate::escalation::EscalationResult;
+}
+impl<const K: usize> Escalate for Escalation<K> {
+    fn ended(&self, span: &EndedUnsampled) -> crate::escalation::EscalationResult {
+        Escalation::ended(self, span)
+    }
+}
+
+impl<C, I, S, const N: usize> Tracer<C, I, S, N> {
+    /// A tracer with an empty ring. `N` is a power of two.
+    #[cfg(not(loom))]
+    pub const fn new(clock: C, ids: I, sampler: S) -> Self {
+        Self::with_reserve(clock, ids, sampler)
+    }
+}
+
+impl<C, I, S, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
+    /// As `new`, with the kind of reservation that the type names.
+    #[cfg(not(loom))]
+    pub const fn with_reserve(clock: C, ids: I, sampler: S) -> Self {
+        Tracer {
+            clock,
+            ids,
+            sampler,
+            limits: SpanLimits::DEFAULT,
+            scope: None,
+            escalation: None,
+            started: AtomicU32::new(0),
+            sampled_out: AtomicU32::new(0),
+            escalated_incomplete: AtomicU32::new(0),
+            current: Current::new(),
+            ring: SpanRing::new(),
+        }
+    }
+    /// Sets the span limits.
+    #[must_use]
+    pub const fn with_limits(mut self, limits: SpanLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+    /// Sets the scope that its spans carry. Without one they get the session's; 8 bytes of ring a span.
+    #[must_use]
+    pub const fn with_scope(mut self, scope: &'static InstrumentationScope<'static>) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+    /// Keeps spans that were recorded only, if they fail or are slow.
+    #[must_use]
+    pub const fn with_escalation<const K: usize>(mut self, table: &'static Escalation<K>) -> Self {
+        self.escalation = Some(table);
+        self
+    }
+    /// The clock.
+    pub const fn clock(&self) -> &C {
+        &self.clock
+    }
+    /// The id source, to seed it.
+    pub const fn ids(&self) -> &I {
+        &self.ids
+    }
+    /// The reading end for the drain, if nobody has it. Dropped, it can be taken again.
+    pub fn records(&self) -> Option<TracerRecords<'_, C, I, S, N, M>> {
+        let reader = self.ring.reader()?;
+        Some(TracerRecords {
+            tracer: self,
+            reader,
+        })
+    }
+    /// What was started and lost so far. `recorded` is exact only through [`records`](Self::records),
+    /// which sees what is in the ring; here it is what has ended.
+    pub fn counters(&self) -> DeviceCounters {
+        // ORDERING: counts. Losses first: a span in between shows as open.
+        let (ring_full, too_large) = (self.ring.full(), self.ring.too_large());
+        let sampled_out = self.sampled_out.load(Relaxed);
+        DeviceCounters {
+            started: self.started.load(Relaxed),
+            sampled_out,
+            ring_full,
+            too_large,
+            escalated_incomplete: self.escalated_incomplete.load(Relaxed),
+            ..DeviceCounters::default()
+        }
+    }
+}
+
+impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
+    /// Starts a span of this name: a child of the current context, or a root.
+    #[inline(always)]
+    pub fn span<'b>(&'static self, name: &'static str) -> SpanBuilder<'b, &'static Self> {
+        SpanBuilder::new(self, name)
+    }
+}
+
+/// Puts the context before back, also on unwinding.
+struct Back<'a>(&'a Current, Saved);
+impl Drop for Back<'_> {
+    fn drop(&mut self) {
+        self.0.restore(self.1);
+    }
+}
+
+impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, M: Reserve> Recorder
+    for &Tracer<C, I, S, N, M>
+{
+    #[inline(always)]
+    fn now(self) -> Ticks {
+        self.clock.now()
+    }
+    #[inline(always)]
+    fn span_id(self) -> SpanId {
+        self.ids.span_id()
+    }
+    #[inline(always)]
+    fn trace_id(self) -> (TraceId, TraceFlags) {
+        self.ids.trace_id()
+    }
+    #[inline(always)]
+    fn sample(self, parameters: &SamplingParameters<'_>) -> SamplingResult {
+        self.sampler.should_sample(parameters)
+    }
+    #[inline]
+    fn record(self, span: FinishedSpan<'_>) {
+        // Full and too large are counted by the ring.
+        let _ = self.ring.push(span);
+    }
+    #[inline]
+    fn started(self, recording: bool) {
+        atomic::next(&self.started);
+        if !recording {
+            atomic::next(&self.sampled_out);
+        }
+    }
+    #[inline(always)]
+    fn limits(self) -> SpanLimits {
+        self.limits
+    }
+    #[inline(always)]
+    fn scope(self) -> Option<&'static InstrumentationScope<'static>> {
+        self.scope
+    }
+    #[inline]
+    fn current(self) -> Option<SpanContext> {
+        self.current.get()
+    }
+    #[inline]
+    fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
+        let _back = Back(&self.current, self.current.save());
+        self.current.set(context);
+        run()
+    }
+    #[cold]
+    fn escalate(self, ended: &EndedUnsampled) -> bool {
+        let Some(escalation) = self.escalation else {
+            atomic::next(&self.sampled_out);
+            return false;
+        };
+        let result = escalation.ended(ended);
+        if !result.keep {
+            atomic::next(&self.sampled_out);
+        }
+        if result.newly_incomplete != 0 {
+            let n = result.newly_incomplete;
+            // They keep their line in the ledger, sampled out; this one says how many of those belong to
+            // kept traces.
+            let _ = atomic::update(&self.escalated_incomplete, |c| Some(c.wrapping_add(n)));
+        }
+        result.keep
+    }
+}
+
+/// A [`Tracer`]'s ring as the drain reads it.
+pub struct TracerRecords<'a, C, I, S, const N: usize, M: Reserve = DefaultReserve> {
+    tracer: &'a Tracer<C, I, S, N, M>,
+    reader: SpanReader<'a, N, M>,
+}
+
+impl<C, I, S, const N: usize, M: Reserve> RecordSource for TracerRecords<'_, C, I, S, N, M> {
+    fn peek(&mut self) -> Option<(u32, LocalRecord<'_>)> {
+        self.reader.peek()
+    }
+    fn advance(&mut self) {
+        let _ = self.reader.read();
+    }
+    fn release_before(&mut self, next: u32) {
+        self.reader.release_through(next.wrapping_sub(1));
+    }
+    fn rewind(&mut self) -> bool {
+        self.reader.rewind();
+        true
+    }
+    fn counters(&mut self) -> DeviceCounters {
+        // What is committed, before what was started: a span in between shows as open.
+        let recorded = self.reader.committed();
+        DeviceCounters {
+            recorded,
+            ..self.tracer.counters()
+        }
+    }
+}
