@@ -289,7 +289,7 @@ fn key_bit(key: &str) -> u64 {
         Some(byte) => *byte,
         None => 0,
     };
-    let mixed = bytes.len() ^ (last as usize) << 1 ^ (middle as usize) * 11;
+    let mixed = bytes.len() ^ ((last as usize) << 1) ^ ((middle as usize) * 11);
     1 << (mixed & 63)
 }
 

@@ -7,9 +7,15 @@
 mod clock;
 mod drain;
 mod ledger;
+#[allow(unsafe_code, reason = "pages handed from span to span")]
 mod pages;
 mod queue;
+#[allow(
+    unsafe_code,
+    reason = "the process's settings, published once; ring memory"
+)]
 mod shared;
+#[allow(unsafe_code, reason = "finds the thread's state through a pointer")]
 mod thread;
 
 pub use ledger::Ledger;
@@ -24,7 +30,9 @@ use core::sync::atomic::Ordering::Relaxed;
 use drain::{Control, Drain};
 use queue::Queue;
 use shared::{ProcessSampler, Shared};
-use spanlet::{InstrumentationScope, Sampler, SpanLimits};
+use spanlet::{
+    AlwaysOff, AlwaysOn, InstrumentationScope, ParentBased, Sampler, SpanLimits, TraceIdRatio,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -378,15 +386,30 @@ fn exporters_of(config: &Config) -> Result<Vec<Box<dyn SpanExporter>>, ExporterE
 }
 
 fn sampler_of(sampler: Option<Box<dyn Sampler + Send + Sync>>, config: &Config) -> ProcessSampler {
-    match (sampler, config.sampler.root) {
-        (Some(sampler), _) => ProcessSampler::Any(sampler),
-        (None, RootSampler::AlwaysOn) if config.sampler.parent_based => {
-            ProcessSampler::ParentBasedAlwaysOn
+    fn any(
+        parent_based: bool,
+        root: impl Sampler + Send + Sync + 'static,
+    ) -> Box<dyn Sampler + Send + Sync> {
+        if parent_based {
+            Box::new(ParentBased::new(root))
+        } else {
+            Box::new(root)
         }
-        (None, RootSampler::AlwaysOn) => ProcessSampler::Any(Box::new(spanlet::AlwaysOn)),
-        (None, RootSampler::AlwaysOff) => ProcessSampler::Any(Box::new(spanlet::AlwaysOff)),
-        (None, RootSampler::TraceIdRatio(_)) => ProcessSampler::Any(Box::new(spanlet::AlwaysOn)),
     }
+    let parent_based = config.sampler.parent_based;
+    ProcessSampler::Any(match (sampler, config.sampler.root) {
+        (Some(sampler), _) => sampler,
+        (None, RootSampler::AlwaysOn) if parent_based => {
+            return ProcessSampler::ParentBasedAlwaysOn;
+        }
+        (None, RootSampler::AlwaysOn) => any(parent_based, AlwaysOn),
+        (None, RootSampler::AlwaysOff) => any(parent_based, AlwaysOff),
+        (None, RootSampler::TraceIdRatio(ratio)) => match TraceIdRatio::new(ratio) {
+            Ok(root) => any(parent_based, root),
+            // The configuration has seen to it that it is a ratio.
+            Err(_) => any(parent_based, AlwaysOn),
+        },
+    })
 }
 
 fn limits_of(limits: &LimitsConfig) -> SpanLimits {

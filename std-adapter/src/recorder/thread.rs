@@ -7,9 +7,9 @@ use super::clock::HostClock;
 use super::shared::{RingMemory, Shared};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use spanlet::{
-    EndedUnsampled, FinishedSpan, InstrumentationScope, Recorder, SamplingParameters,
-    SamplingResult, SpanBuilder, SpanContext, SpanId, SpanLimits, SpanProducer, Ticks, TraceFlags,
-    TraceId,
+    EndedUnsampled, FinishedSpan, IdGenerator, InstrumentationScope, LocalIds, Recorder,
+    SamplingParameters, SamplingResult, SpanBuilder, SpanContext, SpanId, SpanLimits, SpanProducer,
+    Ticks, TraceFlags, TraceId,
 };
 use std::cell::Cell;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ fn add_one(counter: &AtomicU64) {
 pub(crate) struct ThreadState {
     producer: SpanProducer<'static>,
     clock: HostClock,
-    ids: Cell<[u64; 2]>,
+    ids: LocalIds,
     limits: SpanLimits,
     current: Cell<Option<SpanContext>>,
     counters: Arc<ThreadCounters>,
@@ -113,7 +113,7 @@ fn register() -> *const ThreadState {
             let state = Box::new(ThreadState {
                 producer,
                 clock: shared.clock.clone(),
-                ids: Cell::new(seed()),
+                ids: LocalIds::new(seed()),
                 limits: shared.limits,
                 current: Cell::new(None),
                 counters,
@@ -127,28 +127,26 @@ fn register() -> *const ThreadState {
         .unwrap_or(core::ptr::null())
 }
 
-/// 128 bits that the operating system gave: the keys of the standard library's hash maps come from there.
-fn seed() -> [u64; 2] {
+/// 128 bits that the operating system gave.
+///
+/// Without any the standard library's hash keys stand in: they come from the same source, once per thread,
+/// and are counted up after that.
+fn seed() -> [u8; 16] {
     use std::hash::{BuildHasher, Hasher, RandomState};
-    let state = RandomState::new();
-    [1u8, 2].map(|n| {
-        let mut hasher = state.build_hasher();
-        hasher.write_u8(n);
-        hasher.finish()
-    })
+    let mut seed = [0; 16];
+    if getrandom::fill(&mut seed).is_err() {
+        let keys = RandomState::new();
+        for (n, half) in (1..).zip(seed.chunks_exact_mut(8)) {
+            let mut hasher = keys.build_hasher();
+            hasher.write_u8(n);
+            half.copy_from_slice(&hasher.finish().to_ne_bytes());
+        }
+    }
+    seed
 }
 
-impl ThreadState {
-    #[inline(always)]
-    fn next(&self) -> u64 {
-        let [counter, key] = self.ids.get();
-        let counter = counter.wrapping_add(0x2d35_8dcc_aa6c_78a5);
-        self.ids.set([counter, key]);
-        let mixed =
-            u128::from(counter ^ key).wrapping_mul(u128::from(counter ^ 0x8bb8_4b93_962e_acc9));
-        (mixed as u64) ^ ((mixed >> 64) as u64)
-    }
-}
+/// For a thread whose state is gone between the start of a span and its id.
+const NO_IDS: LocalIds = LocalIds::new([0; 16]);
 
 impl Recorder for Local {
     #[inline(always)]
@@ -161,17 +159,17 @@ impl Recorder for Local {
     }
     #[inline(always)]
     fn span_id(self) -> SpanId {
-        let word = self.with(ThreadState::next).unwrap_or(1);
-        SpanId::from_word(word | (word == 0) as u64).expect("not zero")
+        match self.with(|here| here.ids.span_id()) {
+            Some(id) => id,
+            None => NO_IDS.span_id(),
+        }
     }
     #[inline(always)]
     fn trace_id(self) -> (TraceId, TraceFlags) {
-        let words = self
-            .with(|here| [here.next(), here.next()])
-            .unwrap_or([1, 1]);
-        let [high, low] = words;
-        let id = TraceId::from_words([high, low | (low == 0) as u64]).expect("not zero");
-        (id, TraceFlags::RANDOM)
+        match self.with(|here| here.ids.trace_id()) {
+            Some(id) => id,
+            None => NO_IDS.trace_id(),
+        }
     }
     #[inline(always)]
     fn sample(self, parameters: &SamplingParameters<'_>) -> SamplingResult {
