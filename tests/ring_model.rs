@@ -338,12 +338,16 @@ fn check(words: &[u64], next: &mut [u32; 2]) {
     next[w] = i + 1;
 }
 
-/// Offers each record until it is taken; returns how often one was refused.
+/// Offers each record until it is taken; returns how often one was refused. Gives up when the reader has
+/// (it panicked, say): a test that fails should not hang.
 fn all_in(mut push: impl FnMut(u32) -> bool) -> u32 {
     let mut refused = 0;
     for i in 0..EACH {
+        let mut since = None;
         while !push(i) {
             refused += 1;
+            let since = since.get_or_insert_with(std::time::Instant::now);
+            assert!(since.elapsed().as_secs() < 10, "nobody reads");
             std::thread::yield_now();
         }
     }

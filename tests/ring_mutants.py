@@ -72,7 +72,7 @@ TESTS = {
 
 
 # Several times what a pass takes.
-LIMIT_S = {"loom": 120, "step": 60, "model": 30}
+LIMIT_S = {"loom": 240, "step": 120, "model": 120}
 
 
 def main():
