@@ -10,7 +10,10 @@ mod ledger;
 #[allow(unsafe_code, reason = "a free list through the pages themselves")]
 mod pages;
 mod queue;
-#[allow(unsafe_code, reason = "rings are leaked while a thread or the drain has an end of them")]
+#[allow(
+    unsafe_code,
+    reason = "rings are leaked while a thread or the drain has an end of them"
+)]
 mod shared;
 #[allow(unsafe_code, reason = "a pointer to this thread's part")]
 mod thread;
