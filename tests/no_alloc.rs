@@ -12,6 +12,7 @@ use core::cell::Cell;
 use core::hint::black_box;
 use std::alloc::System;
 
+use spanlet::context::traceparent;
 use spanlet::{SpanContext, SpanId, TraceFlags, TraceId};
 
 thread_local! {
@@ -109,6 +110,18 @@ fn context() {
         SpanId::from_bytes([2; 8]).unwrap(),
     );
 
+    let header = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let context = SpanContext::new(trace, span, TraceFlags::SAMPLED);
+
+    hot.call("traceparent::parse", || {
+        traceparent::parse(black_box(header))
+    });
+    hot.call("traceparent::parse, refused", || {
+        traceparent::parse(black_box(b"00-4bf9"))
+    });
+    hot.call("traceparent::encode", || {
+        traceparent::encode(black_box(&context))
+    });
     hot.call("TraceId::from_bytes", || {
         TraceId::from_bytes(black_box([1; 16]))
     });

@@ -3,7 +3,7 @@
 # Firmware programs in src/bin and the budget's name of each: PROGRAM:TARGET:NAME.
 FIRMWARE_PROGRAMS=(context:thumbv6m-none-eabi:v6m.context_flash_bytes)
 # WASM programs in examples/: each has a NAME.mjs beside it that runs it in node.
-WASM_PROGRAMS=(context)
+WASM_PROGRAMS=(traceparent)
 
 # flash_bytes PROGRAM TARGET [FEATURES]: code, constants and initial values.
 flash_bytes() {

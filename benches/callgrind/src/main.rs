@@ -5,9 +5,11 @@
 //!
 //! To add an operation, add a line to `cases!`.
 
+use spanlet::context::traceparent;
 use spanlet::{SpanContext, SpanId, TraceFlags, TraceId};
 use std::hint::black_box;
 
+const HEADER: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE: [u8; 16] = [0x5a; 16];
 const SPAN: [u8; 8] = [0xa5; 8];
 
@@ -33,6 +35,10 @@ macro_rules! cases {
 cases! {
     // The loop itself, which `measure.sh` takes off every other case.
     "loop": (),
+    "host.parse_instructions": traceparent::parse(black_box(HEADER)),
+    "host.encode_instructions":
+        let context = traceparent::parse(HEADER).unwrap();
+        traceparent::encode(black_box(&context)),
     "host.span_context_instructions":
         let (trace, span) = (TraceId::from_bytes(TRACE).unwrap(), SpanId::from_bytes(SPAN).unwrap());
         SpanContext::new(black_box(trace), black_box(span), black_box(TraceFlags::SAMPLED)),

@@ -13,6 +13,7 @@ mod meter;
 use core::hint::black_box;
 use host::{quit, value};
 use meter::Meter;
+use spanlet::context::traceparent;
 use spanlet::ring::{CriticalSection, Ring};
 use spanlet::{SpanContext, SpanId, TraceFlags, TraceId};
 
@@ -27,6 +28,15 @@ fn cases(m: &Meter) {
         return quit(false);
     };
 
+    let header = black_box(*b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let context = black_box(SpanContext::new(trace, span, TraceFlags::SAMPLED));
+
+    m.instructions("traceparent_parse_instructions", || {
+        traceparent::parse(black_box(&header))
+    });
+    m.instructions("traceparent_encode_instructions", || {
+        traceparent::encode(black_box(&context))
+    });
     m.instructions("span_context_new_instructions", || {
         SpanContext::new(
             black_box(trace),

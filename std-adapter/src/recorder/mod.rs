@@ -7,15 +7,15 @@
 mod clock;
 mod drain;
 mod ledger;
-#[allow(unsafe_code, reason = "pages handed from span to span")]
+#[allow(unsafe_code, reason = "a free list through the pages themselves")]
 mod pages;
 mod queue;
 #[allow(
     unsafe_code,
-    reason = "the process's settings, published once; ring memory"
+    reason = "rings are leaked while a thread or the drain has an end of them"
 )]
 mod shared;
-#[allow(unsafe_code, reason = "finds the thread's state through a pointer")]
+#[allow(unsafe_code, reason = "a pointer to this thread's part")]
 mod thread;
 
 pub use ledger::Ledger;

@@ -41,6 +41,9 @@ pub extern "C" fn _start() -> ! {
 fn bare_program() {
     let trace = TraceId::from_bytes(black_box([1; 16]));
     let span = SpanId::from_bytes(black_box([2; 8]));
+    if let Ok(context) = spanlet::context::traceparent::parse(black_box(&[b'0'; 55])) {
+        black_box(spanlet::context::traceparent::encode(&context));
+    }
     if let (Some(trace), Some(span)) = (trace, span) {
         black_box(SpanContext::new(trace, span, TraceFlags::SAMPLED).remote());
     }

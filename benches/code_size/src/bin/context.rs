@@ -1,20 +1,27 @@
-//! Trace context alone: ids from bytes, a context, and its ids back.
+//! Trace context alone: a header in, the header of the next hop out.
 #![no_std]
 #![no_main]
 
 #[cfg(feature = "with")]
 fn work(input: &[u8; spanlet_code_size::LEN], output: &mut [u8; spanlet_code_size::LEN]) {
-    use spanlet::{SpanContext, SpanId, TraceFlags, TraceId};
-    let (Some(trace), Some(span)) = (input.first_chunk(), input.last_chunk()) else {
+    use spanlet::context::traceparent;
+    use spanlet::{SpanContext, SpanId};
+    let Some((header, rest)) = input.split_first_chunk::<{ traceparent::TRACEPARENT_LEN }>() else {
         return;
     };
-    let (Some(trace), Some(span)) = (TraceId::from_bytes(*trace), SpanId::from_bytes(*span)) else {
+    let Ok(parent) = traceparent::parse(header) else {
         return;
     };
-    let context = SpanContext::new(trace, span, TraceFlags::from_byte(input[16]));
-    output[..16].copy_from_slice(&context.trace_id().to_bytes());
-    output[16..24].copy_from_slice(&context.span_id().to_bytes());
-    output[24] = context.flags().to_byte();
+    let Some(span) = rest
+        .first_chunk()
+        .and_then(|bytes| SpanId::from_bytes(*bytes))
+    else {
+        return;
+    };
+    let next = SpanContext::new(parent.trace_id(), span, parent.flags());
+    if let Some(out) = output.first_chunk_mut() {
+        traceparent::encode_into(&next, out);
+    }
 }
 #[cfg(not(feature = "with"))]
 use spanlet_code_size::nothing as work;
