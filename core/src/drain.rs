@@ -179,7 +179,10 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
     /// Fills a frame from the source.
     fn fill(&mut self, source: &mut impl RecordSource, clock: &impl Clock) {
         match self.delivery {
-            Delivery::OneWay => source.release_before(self.next),
+            Delivery::OneWay => {
+                source.release_before(self.next);
+                self.acknowledged = self.next;
+            }
             Delivery::Acknowledged { resend_after_ticks } => {
                 let now = clock.now();
                 if self.acknowledged == self.next {

@@ -384,7 +384,7 @@ pub fn record<T>(inputs: &[Input], look: impl FnOnce(&[LocalRecord<'_>]) -> T) -
     })
 }
 
-struct WithState<'a>(Option<SpanContext>, Option<&'a str>);
+pub struct WithState<'a>(pub Option<SpanContext>, pub Option<&'a str>);
 impl spanlet::ParentContext for WithState<'_> {
     fn span_context(&self) -> Option<SpanContext> {
         self.0

@@ -139,17 +139,18 @@ impl<const N: usize> Dictionary<N> {
             *state = to;
         }
     }
-    /// The next announced one in turn, to be announced again.
-    pub(crate) fn next_in_turn(&mut self) -> Option<Symbol> {
+    /// The announced one whose turn it is to be announced again.
+    pub(crate) fn in_turn(&self) -> Option<Symbol> {
         let len = self.texts.len();
-        for _ in 0..len {
-            let index = if self.round < len { self.round } else { 0 };
-            self.round = index + 1;
-            if let Some((_, State::Announced)) = self.texts.get(index) {
-                return Symbol::of_index(index);
-            }
-        }
-        None
+        let turn = |from: usize, to: usize| {
+            (from..to).find(|i| matches!(self.texts.get(*i), Some((_, State::Announced))))
+        };
+        let index = turn(self.round, len).or_else(|| turn(0, self.round.min(len)))?;
+        Symbol::of_index(index)
+    }
+    /// It is the turn of the one behind `symbol`.
+    pub(crate) fn end_turn(&mut self, symbol: Symbol) {
+        self.round = symbol.index() + 1;
     }
 }
 
@@ -277,16 +278,20 @@ mod tests {
     fn takes_turns_over_the_announced() {
         let mut table: Dictionary<8> = Dictionary::new();
         let [a, b, c] = ["one", "two", "three"].map(|text| table.symbol(text).unwrap());
-        assert_eq!(table.next_in_turn(), None);
+        assert_eq!(table.in_turn(), None);
         for symbol in [a, c] {
             assert!(table.needs_announcement(symbol));
             assert!(!table.needs_announcement(symbol));
             table.announced(symbol);
         }
-        let turns: [_; 3] = core::array::from_fn(|_| table.next_in_turn().unwrap());
+        let turns: [_; 3] = core::array::from_fn(|_| {
+            let symbol = table.in_turn().unwrap();
+            table.end_turn(symbol);
+            symbol
+        });
         assert_eq!(turns, [a, c, a]);
         table.announce_again();
-        assert_eq!(table.next_in_turn(), None);
+        assert_eq!(table.in_turn(), None);
         assert!(table.needs_announcement(b) && table.needs_announcement(a));
     }
 }

@@ -115,6 +115,9 @@ struct Sending {
 /// Builds frames in a buffer of `BUFFER` bytes, about 100 of which are for headers, with a dictionary of
 /// `SYMBOLS` texts. For a host's messages downwards `SYMBOLS` is 0.
 ///
+/// A text is announced in the frame that first uses it, and again in turn, one a frame: of `n` texts a
+/// receiver that missed some has all after `n` frames that had room, `5 n` at most.
+///
 /// ```
 /// use spanlet::frame::{DeviceCounters, Epoch, Frame, FrameEncoder, Link, Push};
 /// use spanlet::testing::TestTracer;
@@ -150,7 +153,12 @@ pub struct FrameEncoder<const BUFFER: usize, const SYMBOLS: usize> {
     messages: u32,
     /// What the last time of sending took.
     sent_at_len: usize,
+    /// Frames that had no room for the text in turn.
+    postponed: u8,
 }
+
+/// Full frames in a row after which the text in turn takes its room first.
+const PATIENCE: u8 = 4;
 
 impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
     /// Where records start in the buffer: behind room for everything that comes before them.
@@ -177,6 +185,7 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
             sending: None,
             messages: 0,
             sent_at_len: 0,
+            postponed: 0,
         }
     }
     /// The epoch that frames carry.
@@ -216,6 +225,9 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         let next = self.first.wrapping_add(self.count);
         if self.sending.is_some() || self.count != 0 && sequence != next {
             return Push::Full;
+        }
+        if self.count == 0 && self.pending.len() == 0 && self.postponed >= PATIENCE {
+            self.announce_in_turn(self.content_limit());
         }
         let (announced, mut previous) = (self.pending.len(), self.previous);
         let room = self.buffer.get_mut(Self::START + self.len..);
@@ -277,15 +289,7 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
             self.first = next;
         }
         let limit = self.content_limit();
-        if self.header_len + 3 + self.len + self.pending.bytes <= limit
-            && let Some(symbol) = self.dictionary.next_in_turn()
-        {
-            let text = self.dictionary.text(symbol);
-            let body = self.len + self.pending.bytes + announcement_len(symbol, text);
-            if self.header_len + 3 + body <= limit && Self::START + body <= BUFFER {
-                self.pending.add(symbol, &self.dictionary);
-            }
-        }
+        self.announce_in_turn(limit);
         let mut end = Self::START + self.len;
         for symbol in self.pending.symbols() {
             let mut put = Put::new(self.buffer.get_mut(end..).unwrap_or_default());
@@ -317,6 +321,24 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         (self.count, self.len) = (0, 0);
         self.previous = Previous::NONE;
         self.pending.clear();
+    }
+
+    /// Adds the text whose turn it is, if it fits: for receivers that came late or lost a frame.
+    fn announce_in_turn(&mut self, limit: usize) {
+        let Some(symbol) = self.dictionary.in_turn() else {
+            return;
+        };
+        let text = self.dictionary.text(symbol);
+        let body = self.len + self.pending.bytes + announcement_len(symbol, text);
+        // Alone it may be larger than a frame, as it was when it was first announced.
+        let alone = self.count == 0 && self.pending.len() == 0 && self.link.fragments;
+        let fits = self.header_len + 3 + body <= limit || alone;
+        if fits && Self::START + body <= BUFFER && self.pending.add(symbol, &self.dictionary) {
+            self.dictionary.end_turn(symbol);
+            self.postponed = 0;
+        } else {
+            self.postponed = self.postponed.saturating_add(1);
+        }
     }
 
     fn content_header(
