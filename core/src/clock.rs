@@ -191,6 +191,11 @@ pub use embassy::EmbassyClock;
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::cast_possible_truncation,
+        reason = "tests"
+    )]
     use super::*;
 
     #[test]
