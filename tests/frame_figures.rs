@@ -70,9 +70,9 @@ fn bytes_per_span(children: u64, mtu: usize) -> f64 {
 fn bytes_per_span_on_the_wire() {
     for (children, mtu, limit) in [
         (0, 1400, 50.0),
-        (0, 200, 56.0),
+        (0, 200, 60.0),
         (3, 1400, 31.0),
-        (3, 200, 38.0),
+        (3, 200, 40.0),
     ] {
         let bytes = bytes_per_span(children, mtu);
         println!("root and {children} children, MTU {mtu}: {bytes:.1} bytes a span");

@@ -44,7 +44,11 @@ fn update(mut crc: u32, bytes: &[u8]) -> u32 {
 }
 
 #[cfg(target_pointer_width = "64")]
-#[expect(clippy::indexing_slicing, reason = "eight bits into 256 entries")]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "eight bits into 256 entries"
+)]
 fn update(mut crc: u32, bytes: &[u8]) -> u32 {
     static TABLES: [[u32; 256]; 8] = tables();
     let (eights, rest) = bytes.as_chunks::<8>();
@@ -85,7 +89,11 @@ const fn tables() -> [[u32; 256]; 8] {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::indexing_slicing, reason = "tests")]
+    #![allow(
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        reason = "tests"
+    )]
     use super::*;
 
     #[test]

@@ -183,7 +183,12 @@ impl<const N: usize> StreamDecoder<N> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+    #![allow(
+        clippy::cast_possible_truncation,
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        reason = "tests"
+    )]
     use super::*;
     use std::vec::Vec;
 

@@ -249,7 +249,12 @@ impl<const N: usize, const BYTES: usize> Symbols for FixedSymbols<N, BYTES> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    #![allow(
+        clippy::cast_possible_truncation,
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "tests"
+    )]
     use super::*;
 
     #[test]

@@ -125,10 +125,11 @@ impl<const N: usize> Texts<'_, N> {
     /// # Safety
     /// If `by_ref` the text must be static.
     unsafe fn put(&mut self, put: &mut Put<'_>, text: Text<'_>) {
-        // SAFETY: the caller's promise.
-        let symbol = match text.by_ref {
-            true => unsafe { self.symbol(text.text) },
-            false => None,
+        let symbol = if text.by_ref {
+            // SAFETY: the caller's promise.
+            unsafe { self.symbol(text.text) }
+        } else {
+            None
         };
         match symbol {
             Some(symbol) => put.varint(symbol.number() as u64),

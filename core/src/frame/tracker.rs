@@ -128,7 +128,6 @@ impl SequenceTracker {
         self.high.checked_add_signed(ahead as i64)
     }
     fn bit(number: u64) -> (usize, u64) {
-        #[expect(clippy::cast_possible_truncation, reason = "below the window's words")]
         let word = (number / 64 % WORDS as u64) as usize;
         (word, 1 << (number % 64))
     }
