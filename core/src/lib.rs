@@ -11,6 +11,7 @@
 #![warn(
     clippy::indexing_slicing,
     clippy::unwrap_used,
+    clippy::std_instead_of_core,
     clippy::cast_possible_truncation
 )]
 

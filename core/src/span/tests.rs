@@ -301,7 +301,7 @@ fn ok_is_final() {
 #[test]
 fn record_error_keeps_type_message_and_sources() {
     #[derive(Debug)]
-    struct Outer(std::num::ParseIntError);
+    struct Outer(core::num::ParseIntError);
     impl core::fmt::Display for Outer {
         fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
             f.write_str(&"ö".repeat(200))
