@@ -83,6 +83,23 @@ impl Queue {
                         .unwrap_or_else(PoisonError::into_inner);
                 }
             };
+            let outcome = self.send(&batch, exporter, budget);
+            let mut state = self.state();
+            state.sending = 0;
+            state.count(&outcome);
+            self.changed.notify_all();
+        }
+    }
+    /// Offers a batch again and again while its fault is one that passes: an outage costs nothing as long as
+    /// the queue has room. When the queue is closed, one last attempt is made.
+    fn send(
+        &self,
+        batch: &Encoded,
+        exporter: &dyn SpanExporter,
+        budget: Duration,
+    ) -> ExportOutcome {
+        loop {
+            let was_closed = self.state().closed;
             let outcome = exporter.export(
                 Batch {
                     body: &batch.body,
@@ -90,10 +107,20 @@ impl Queue {
                 },
                 budget,
             );
+            // Offered again, a batch of which something arrived would arrive twice.
+            let Some(pause) = outcome.retry_in else {
+                return outcome;
+            };
+            if was_closed || outcome.failed != batch.spans {
+                return outcome;
+            }
             let mut state = self.state();
-            state.sending = 0;
-            state.count(&outcome);
-            self.changed.notify_all();
+            state.last_error = outcome.error.as_ref().map(ToString::to_string);
+            drop(
+                self.changed
+                    .wait_timeout_while(state, pause, |state| !state.closed)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
         }
     }
     /// Waits until everything pushed before has been sent or given up. `false` if time ran out.
