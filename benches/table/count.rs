@@ -41,7 +41,10 @@ fn run(folder: &Path, wanted: &[String]) -> Result<(), String> {
 
 fn read(folder: &Path) -> Result<Counts, String> {
     let mut counts = Counts::new();
-    for file in std::fs::read_dir(folder).map_err(|e| e.to_string())?.flatten() {
+    for file in std::fs::read_dir(folder)
+        .map_err(|e| e.to_string())?
+        .flatten()
+    {
         let text = std::fs::read_to_string(file.path()).map_err(|e| e.to_string())?;
         counts.extend(parse(&text));
     }
@@ -53,7 +56,11 @@ fn parse(dump: &str) -> Option<((String, String), f64)> {
     let after = |prefix: &str| dump.lines().find_map(|line| line.strip_prefix(prefix));
     let mut name = after("desc: Trigger: Client Request: ")?.split('|');
     let (row, case, ops) = (name.next()?, name.next()?, name.next()?);
-    let total: f64 = after("summary: ").or_else(|| after("totals: "))?.trim().parse().ok()?;
+    let total: f64 = after("summary: ")
+        .or_else(|| after("totals: "))?
+        .trim()
+        .parse()
+        .ok()?;
     Some(((row.into(), case.into()), total / ops.parse::<f64>().ok()?))
 }
 

@@ -26,7 +26,11 @@ pub(crate) fn svg(measured: &[Measured]) -> String {
         if row != Some(m.row) {
             row = Some(m.row);
             y += LINE * 1.6;
-            let _ = writeln!(body, r#"<text x="8" y="{y:.0}" class="row">{}</text>"#, m.row.title);
+            let _ = writeln!(
+                body,
+                r#"<text x="8" y="{y:.0}" class="row">{}</text>"#,
+                m.row.title
+            );
         }
         y += LINE;
         let class = match (m.is_floor(), m.is_ours) {

@@ -4,8 +4,8 @@ use crate::clocks::BenchClock;
 use spanlet::ring::SpscControl;
 use spanlet::{
     AlwaysOn, FinishedSpan, IdGenerator, LocalIds, ParentBased, Recorder, Sampler,
-    SamplingParameters, SamplingResult, SpanBuilder, SpanConsumer, SpanContext, SpanId,
-    SpanProducer, Ticks, TraceFlags, TraceId, spsc_spans,
+    SamplingParameters, SamplingResult, SpanConsumer, SpanContext, SpanId, SpanProducer, Ticks,
+    TraceFlags, TraceId, spsc_spans,
 };
 use std::cell::Cell;
 
@@ -24,9 +24,7 @@ pub(crate) struct Recording<C> {
 }
 
 /// Recorder and reading end, kept until the process ends.
-pub(crate) fn recording<C: BenchClock>(
-    clock: C,
-) -> (&'static Recording<C>, SpanConsumer<'static>) {
+pub(crate) fn recording<C: BenchClock>(clock: C) -> (&'static Recording<C>, SpanConsumer<'static>) {
     let control = Box::leak(Box::new(SpscControl::new()));
     let words = Box::leak(Box::new_uninit_slice(RING_WORDS));
     let (out, reader) = spsc_spans(control, words).expect("a power of two");
@@ -39,13 +37,6 @@ pub(crate) fn recording<C: BenchClock>(
         out,
     }));
     (recorder, reader)
-}
-
-impl<C: BenchClock> Recording<C> {
-    #[inline(always)]
-    pub(crate) fn span<'b>(&'static self, name: &'static str) -> SpanBuilder<'b, &'static Self> {
-        SpanBuilder::new(self, name)
-    }
 }
 
 impl<C: BenchClock> Recorder for &'static Recording<C> {

@@ -76,9 +76,16 @@ pub(crate) fn table(measured: &[Measured]) -> String {
         );
         let _ = writeln!(out, "{}", line.trim_end());
     }
-    let missed: Vec<&Measured> = measured.iter().filter(|m| verdict(m).contains("NOT MET")).collect();
+    let missed: Vec<&Measured> = measured
+        .iter()
+        .filter(|m| verdict(m).contains("NOT MET"))
+        .collect();
     let of = measured.iter().filter(|m| !m.targets.is_empty()).count();
-    let _ = writeln!(out, "\n{} of {of} forms of spanlet reach their targets", of - missed.len());
+    let _ = writeln!(
+        out,
+        "\n{} of {of} forms of spanlet reach their targets",
+        of - missed.len()
+    );
     out
 }
 

@@ -93,16 +93,55 @@ pub(crate) fn register(cases: &mut Vec<Case>) {
     let four_bare = [Ns(11.0), Instructions(240.0), NoAlloc];
     let mut add = |case: Case, targets: &[Target]| cases.push(case.must(targets));
 
-    add(core(CHILD, CORE, ONE, Tsc, move |r| child::<_, Inline>(r, &cx)), &quick);
-    add(core(CHILD_STD_CLOCK, CORE, ONE, StdClock::new(), move |r| child::<_, Inline>(r, &cx)), &quick);
-    add(core(CHILD_NO_CLOCK, CORE, ONE, Counting::default(), move |r| child::<_, Inline>(r, &cx)), &child_bare);
+    add(
+        core(CHILD, CORE, ONE, Tsc, move |r| child::<_, Inline>(r, &cx)),
+        &quick,
+    );
+    add(
+        core(CHILD_STD_CLOCK, CORE, ONE, StdClock::new(), move |r| {
+            child::<_, Inline>(r, &cx)
+        }),
+        &quick,
+    );
+    add(
+        core(CHILD_NO_CLOCK, CORE, ONE, Counting::default(), move |r| {
+            child::<_, Inline>(r, &cx)
+        }),
+        &child_bare,
+    );
     add(core(ROOT, CORE, ONE, Tsc, root::<_, Inline>), &with_four);
-    add(core(FOUR, CORE, ONE, Tsc, move |r| four::<_, Inline>(r, &cx)), &with_four);
-    add(core(FOUR_STD_CLOCK, CORE, ONE, StdClock::new(), move |r| four::<_, Inline>(r, &cx)), &with_four);
-    add(core(FOUR_NO_CLOCK, CORE, ONE, Counting::default(), move |r| four::<_, Inline>(r, &cx)), &four_bare);
-    add(core(TRACE, CORE, (TRACES, TRACES * 11), Tsc, trace::<_, Inline>), &[Ns(340.0), NoAlloc]);
-    add(core(UNSAMPLED, CORE, (SPANS, 0), Tsc, move |r| child::<_, Inline>(r, &off)), &[Ns(2.0), NoAlloc]);
-    add(core(UNSAMPLED_FOUR, CORE, (SPANS, 0), Tsc, move |r| four::<_, Inline>(r, &off)), &[Ns(3.0), NoAlloc]);
+    add(
+        core(FOUR, CORE, ONE, Tsc, move |r| four::<_, Inline>(r, &cx)),
+        &with_four,
+    );
+    add(
+        core(FOUR_STD_CLOCK, CORE, ONE, StdClock::new(), move |r| {
+            four::<_, Inline>(r, &cx)
+        }),
+        &with_four,
+    );
+    add(
+        core(FOUR_NO_CLOCK, CORE, ONE, Counting::default(), move |r| {
+            four::<_, Inline>(r, &cx)
+        }),
+        &four_bare,
+    );
+    add(
+        core(TRACE, CORE, (TRACES, TRACES * 11), Tsc, trace::<_, Inline>),
+        &[Ns(340.0), NoAlloc],
+    );
+    add(
+        core(UNSAMPLED, CORE, (SPANS, 0), Tsc, move |r| {
+            child::<_, Inline>(r, &off)
+        }),
+        &[Ns(2.0), NoAlloc],
+    );
+    add(
+        core(UNSAMPLED_FOUR, CORE, (SPANS, 0), Tsc, move |r| {
+            four::<_, Inline>(r, &off)
+        }),
+        &[Ns(3.0), NoAlloc],
+    );
 
     let (rec, mut reader) = recording(Tsc);
     let read = elsewhere(move || drain(&mut reader, SPANS));
@@ -117,20 +156,36 @@ pub(crate) fn register(cases: &mut Vec<Case>) {
         let cx = parent(TraceFlags::SAMPLED);
         move |m: &mut Meter| {
             if !is_second {
-                chunk(m, SPANS, || four::<_, Inline>(rec, &cx), || drain(&mut reader, SPANS));
+                chunk(
+                    m,
+                    SPANS,
+                    || four::<_, Inline>(rec, &cx),
+                    || drain(&mut reader, SPANS),
+                );
                 // The mean counts the idle thread as 0.
                 m.ns *= 2.0;
             }
         }
     });
     add(alone, &[]);
-    let both = together(TWO_THREADS, CORE, SPANS, &[TimesFloor(1.10), NoAlloc], |_| {
-        let (rec, mut reader) = recording(Tsc);
-        let cx = parent(TraceFlags::SAMPLED);
-        move |m: &mut Meter| {
-            chunk(m, SPANS, || four::<_, Inline>(rec, &cx), || drain(&mut reader, SPANS));
-        }
-    });
+    let both = together(
+        TWO_THREADS,
+        CORE,
+        SPANS,
+        &[TimesFloor(1.10), NoAlloc],
+        |_| {
+            let (rec, mut reader) = recording(Tsc);
+            let cx = parent(TraceFlags::SAMPLED);
+            move |m: &mut Meter| {
+                chunk(
+                    m,
+                    SPANS,
+                    || four::<_, Inline>(rec, &cx),
+                    || drain(&mut reader, SPANS),
+                );
+            }
+        },
+    );
     cases.push(both);
 }
 
@@ -160,23 +215,79 @@ pub(crate) fn register_std(cases: &mut Vec<Case>) {
         .install()
         .expect("the only one");
     let running = Running(Arc::new(telemetry));
-    let mut add = |row: Row, name: &str, op: fn(&Running, Row, &str) -> Case, targets: &[Target]| {
-        cases.push(op(&running, row, name).must(targets));
-    };
+    let mut add =
+        |row: Row, name: &str, op: fn(&Running, Row, &str) -> Case, targets: &[Target]| {
+            cases.push(op(&running, row, name).must(targets));
+        };
     let (quick, with_four) = ([TimesFloor(1.05), NoAlloc], [TimesFloor(1.10), NoAlloc]);
 
-    add(CHILD, STD, |t, r, n| t.case(r, n, |cx| child::<Local, PooledBuf>(Local, cx)), &quick);
-    add(ROOT, STD, |t, r, n| t.case(r, n, |_| root::<Local, PooledBuf>(Local)), &with_four);
-    add(FOUR, STD, |t, r, n| t.case(r, n, |cx| four::<Local, PooledBuf>(Local, cx)), &with_four);
-    add(FOUR, STD_INLINE, |t, r, n| t.case(r, n, |cx| four::<Local, Inline>(Local, cx)), &with_four);
-    add(TRACE, STD, |t, r, n| t.of(TRACES, r, n, |_| trace::<Local, PooledBuf>(Local)), &[Ns(340.0), NoAlloc]);
-    add(UNSAMPLED, STD, |t, r, n| t.off(r, n, |cx| child::<Local, PooledBuf>(Local, cx)), &[Ns(2.0), NoAlloc]);
-    add(UNSAMPLED_FOUR, STD, |t, r, n| t.off(r, n, |cx| four::<Local, PooledBuf>(Local, cx)), &[Ns(3.0), NoAlloc]);
-    add(FOUR_FAR, STD, |t, r, n| t.far(r, n, |cx| four::<Local, PooledBuf>(Local, cx)), &[TimesFloor(1.25), NoAlloc]);
+    add(
+        CHILD,
+        STD,
+        |t, r, n| t.case(r, n, |cx| child::<Local, PooledBuf>(Local, cx)),
+        &quick,
+    );
+    add(
+        ROOT,
+        STD,
+        |t, r, n| t.case(r, n, |_| root::<Local, PooledBuf>(Local)),
+        &with_four,
+    );
+    add(
+        FOUR,
+        STD,
+        |t, r, n| t.case(r, n, |cx| four::<Local, PooledBuf>(Local, cx)),
+        &with_four,
+    );
+    add(
+        FOUR,
+        STD_INLINE,
+        |t, r, n| t.case(r, n, |cx| four::<Local, Inline>(Local, cx)),
+        &with_four,
+    );
+    add(
+        TRACE,
+        STD,
+        |t, r, n| t.of(TRACES, r, n, |_| trace::<Local, PooledBuf>(Local)),
+        &[Ns(340.0), NoAlloc],
+    );
+    add(
+        UNSAMPLED,
+        STD,
+        |t, r, n| t.off(r, n, |cx| child::<Local, PooledBuf>(Local, cx)),
+        &[Ns(2.0), NoAlloc],
+    );
+    add(
+        UNSAMPLED_FOUR,
+        STD,
+        |t, r, n| t.off(r, n, |cx| four::<Local, PooledBuf>(Local, cx)),
+        &[Ns(3.0), NoAlloc],
+    );
+    add(
+        FOUR_FAR,
+        STD,
+        |t, r, n| t.far(r, n, |cx| four::<Local, PooledBuf>(Local, cx)),
+        &[TimesFloor(1.25), NoAlloc],
+    );
 
-    add(CHILD, GLOBAL, |t, r, n| t.case(r, n, |cx| child::<Global, GlobalBuf>(Global, cx)), &[NoAlloc]);
-    add(FOUR, GLOBAL, |t, r, n| t.case(r, n, |cx| four::<Global, GlobalBuf>(Global, cx)), &[NoAlloc]);
-    add(UNSAMPLED, GLOBAL, |t, r, n| t.off(r, n, |cx| child::<Global, GlobalBuf>(Global, cx)), &[NoAlloc]);
+    add(
+        CHILD,
+        GLOBAL,
+        |t, r, n| t.case(r, n, |cx| child::<Global, GlobalBuf>(Global, cx)),
+        &[NoAlloc],
+    );
+    add(
+        FOUR,
+        GLOBAL,
+        |t, r, n| t.case(r, n, |cx| four::<Global, GlobalBuf>(Global, cx)),
+        &[NoAlloc],
+    );
+    add(
+        UNSAMPLED,
+        GLOBAL,
+        |t, r, n| t.off(r, n, |cx| child::<Global, GlobalBuf>(Global, cx)),
+        &[NoAlloc],
+    );
 }
 
 /// A library's span before a binary has installed a tracer.
@@ -202,7 +313,15 @@ impl Running {
         self.chunks(SPANS, row, name, parent(TraceFlags::NONE), meter::HERE, op)
     }
     fn far(&self, row: Row, name: &str, op: impl Fn(&SpanContext) + 'static) -> Case {
-        self.chunks(SPANS, row, name, parent(TraceFlags::SAMPLED), meter::ELSEWHERE, op).not_counted()
+        self.chunks(
+            SPANS,
+            row,
+            name,
+            parent(TraceFlags::SAMPLED),
+            meter::ELSEWHERE,
+            op,
+        )
+        .not_counted()
     }
     /// The drain thread works between the chunks, on the core that is asked for.
     fn chunks(
@@ -217,11 +336,20 @@ impl Running {
         let telemetry = self.0.clone();
         Case::new(row, name, ops, move |m| {
             meter::pin_named("spanlet-drain", drain_on);
-            chunk(m, ops, || op(&cx), || {
-                assert!(telemetry.flush(Duration::from_secs(30)), "flushed in time");
-                let ledger = telemetry.ledger();
-                assert_eq!(ledger.ring_full + ledger.queue_full, 0, "nothing may be lost in a measured chunk");
-            });
+            chunk(
+                m,
+                ops,
+                || op(&cx),
+                || {
+                    assert!(telemetry.flush(Duration::from_secs(30)), "flushed in time");
+                    let ledger = telemetry.ledger();
+                    assert_eq!(
+                        ledger.ring_full + ledger.queue_full,
+                        0,
+                        "nothing may be lost in a measured chunk"
+                    );
+                },
+            );
         })
     }
 }

@@ -37,28 +37,32 @@ pub(crate) fn register(cases: &mut Vec<Case>) {
         })
         .must(&[Ns(6.0), NoAlloc]),
     );
-    cases.push(otlp(OTLP, |reader, body, anchor| {
-        let scope = InstrumentationScope::new("");
-        let mut request =
-            OtlpEncoder::new(body, &Resource::default(), &scope, anchor).expect("room");
-        while let Some(span) = reader.read() {
-            request.push(&span).expect("room");
-        }
-        reader.release();
-        request.finish().len()
-    })
-    .must(&[Ns(30.0), NoAlloc]));
-    cases.push(otlp(OTLP_JSON, |reader, body, anchor| {
-        let scope = InstrumentationScope::new("");
-        let mut request =
-            OtlpJsonEncoder::new(body, &Resource::default(), &scope, anchor).expect("room");
-        while let Some(span) = reader.read() {
-            request.push(&span).expect("room");
-        }
-        reader.release();
-        request.finish().len()
-    })
-    .must(&[Ns(200.0), NoAlloc]));
+    cases.push(
+        otlp(OTLP, |reader, body, anchor| {
+            let scope = InstrumentationScope::new("");
+            let mut request =
+                OtlpEncoder::new(body, &Resource::default(), &scope, anchor).expect("room");
+            while let Some(span) = reader.read() {
+                request.push(&span).expect("room");
+            }
+            reader.release();
+            request.finish().len()
+        })
+        .must(&[Ns(30.0), NoAlloc]),
+    );
+    cases.push(
+        otlp(OTLP_JSON, |reader, body, anchor| {
+            let scope = InstrumentationScope::new("");
+            let mut request =
+                OtlpJsonEncoder::new(body, &Resource::default(), &scope, anchor).expect("room");
+            while let Some(span) = reader.read() {
+                request.push(&span).expect("room");
+            }
+            reader.release();
+            request.finish().len()
+        })
+        .must(&[Ns(200.0), NoAlloc]),
+    );
     floor(cases);
 }
 

@@ -20,7 +20,8 @@ pub(crate) fn elsewhere(mut work: impl FnMut() + Send + 'static) -> impl Fn() {
         }
     });
     move || {
-        go.send(()).expect("the thread lives as long as its channel");
+        go.send(())
+            .expect("the thread lives as long as its channel");
         ack.recv().expect("it answers");
     }
 }
@@ -64,7 +65,8 @@ where
     });
     let mut run = make(false);
     let both = move |m: &mut Meter| {
-        go.send(()).expect("the thread lives as long as its channel");
+        go.send(())
+            .expect("the thread lives as long as its channel");
         meet(&gate);
         let (ns, allocs) = timed(&mut run);
         let (far_ns, far_allocs) = peer.recv().expect("it answers");
