@@ -7,7 +7,7 @@
 use crate::clock::Ticks;
 use crate::context::{SpanContext, SpanId, TraceFlags, TraceId};
 use crate::record::{HEADER, Header, InstrumentationScope};
-use crate::sampler::{SamplingParameters, SamplingResult};
+use crate::sampler::{SamplingDecision, SamplingParameters, SamplingResult};
 use core::mem::MaybeUninit;
 
 /// A tracer as spans see it. `Copy`, because every open span keeps one: a reference, or a zero-sized
@@ -33,6 +33,34 @@ pub trait Recorder: Copy {
     fn record(self, span: FinishedSpan<'_>);
     /// Counts a start: `recording` is false for a span that was dropped by its sampler.
     fn started(self, recording: bool);
+
+    /// All that a span asks for at its start, at once: for a recorder that has to be found first, or is
+    /// behind a pointer to functions. To override it is to do the same.
+    #[inline(always)]
+    fn start(self, parameters: &SamplingParameters<'_>, at: Option<Ticks>) -> SpanStart {
+        let sampling = self.sample(parameters);
+        let span_id = self.span_id();
+        let recording = !matches!(sampling.decision, SamplingDecision::Drop);
+        self.started(recording);
+        SpanStart {
+            sampling,
+            span_id,
+            limits: self.limits(),
+            at: match at {
+                _ if !recording => Ticks(0),
+                Some(at) => at,
+                None => self.now(),
+            },
+        }
+    }
+    /// All that a span asks for at its end before it is recorded. To override it is to do the same.
+    #[inline(always)]
+    fn end(self) -> SpanEnd {
+        SpanEnd {
+            at: self.now(),
+            is_unwinding: self.is_unwinding(),
+        }
+    }
 
     /// The limits of a span.
     #[inline(always)]
@@ -66,6 +94,28 @@ pub trait Recorder: Copy {
         let _ = ended;
         false
     }
+}
+
+/// What a span starts with; see [`Recorder::start`].
+#[derive(Clone, Copy, Debug)]
+pub struct SpanStart {
+    /// The sampling decision.
+    pub sampling: SamplingResult,
+    /// The span's id.
+    pub span_id: SpanId,
+    /// The span's limits.
+    pub limits: SpanLimits,
+    /// When it starts: the time that was asked for, or the present; not looked at for a dropped span.
+    pub at: Ticks,
+}
+
+/// What a span ends with; see [`Recorder::end`].
+#[derive(Clone, Copy, Debug)]
+pub struct SpanEnd {
+    /// The present.
+    pub at: Ticks,
+    /// Whether it ends because of a panic.
+    pub is_unwinding: bool,
 }
 
 /// What an escalation decides on: a span that was recorded but not sampled, at its end.

@@ -131,25 +131,25 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
             Some(parent) => (parent.trace_id(), parent.flags()),
             None => rec.trace_id(),
         };
-        let result = rec.sample(&SamplingParameters {
-            parent: self.parent.as_ref(),
-            trace_id,
-            is_random: flags.is_random(),
-            name: self.name,
-            kind: self.kind,
-            attributes: self.attributes,
-            trace_state: self.trace_state,
-        });
-        let span_id = rec.span_id();
+        let SpanStart {
+            sampling: result,
+            span_id,
+            limits,
+            at: start,
+        } = rec.start(
+            &SamplingParameters {
+                parent: self.parent.as_ref(),
+                trace_id,
+                is_random: flags.is_random(),
+                name: self.name,
+                kind: self.kind,
+                attributes: self.attributes,
+                trace_state: self.trace_state,
+            },
+            self.start,
+        );
         let recording = !matches!(result.decision, SamplingDecision::Drop);
         let sampled = matches!(result.decision, SamplingDecision::RecordAndSample);
-        rec.started(recording);
-        let limits = rec.limits();
-        let start = match self.start {
-            _ if !recording => Ticks(0),
-            Some(at) => at,
-            None => rec.now(),
-        };
         let flags = flags.with_sampled(sampled);
         let mut bits = meta(flags, self.kind);
         if let Some(parent) = &self.parent
@@ -169,7 +169,11 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
                 events: limits.event_count,
                 links: limits.link_count,
             },
-            seen: 0,
+            seen: if limits.attribute_count == 0 || limits.attribute_value_length != u32::MAX {
+                ALL_SEEN
+            } else {
+                0
+            },
             dropped: MaybeUninit::uninit(),
             buf: B::new(),
         };

@@ -85,10 +85,10 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         self.count(Dropped::Event);
     }
 
-    /// A key that may have been set before, or one too many, or an empty one.
+    /// A key that may have been set before, or one too many, or an empty one, or a text that may be too long.
     #[cold]
     #[inline(never)]
-    pub(super) fn attribute_again(&mut self, key: &'static str, value: Value<'_>) {
+    pub(super) fn attribute_carefully(&mut self, key: &'static str, value: Value<'_>) {
         if key.is_empty() {
             return self.count(Dropped::Attribute);
         }
@@ -107,23 +107,11 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         if !self.replace(old, n) {
             return self.count(Dropped::Attribute);
         }
-        self.left.attributes -= old.is_none() as u16;
-        self.seen |= key_bit(key);
         if !EntryWriter::attribute(self, key, 0, value) {
-            self.count(Dropped::Attribute);
+            return self.count(Dropped::Attribute);
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    pub(super) fn attribute_cut(&mut self, key: &'static str, value: Value<'_>, longest: u32) {
-        self.count(Dropped::Value);
-        let value = cut(&value, longest);
-        if EntryWriter::attribute(self, key, 0, value) {
-            self.seen |= key_bit(key);
-            self.left.attributes -= 1;
-        } else {
-            self.count(Dropped::Attribute);
+        if old.is_none() {
+            self.saw(key_bit(key));
         }
     }
 
@@ -161,8 +149,9 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             return self.count(Dropped::Attribute);
         }
         if EntryWriter::attribute_copied(self, key, 0, value) {
-            self.left.attributes -= old.is_none() as u16;
-            self.seen |= bit;
+            if old.is_none() {
+                self.saw(bit);
+            }
         } else {
             self.count(Dropped::Attribute);
         }
@@ -355,10 +344,9 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     }
 
     /// The end of a span that was recorded only in case it fails, or that has counts to append.
-    /// `false`: it is not kept.
     #[cold]
     #[inline(never)]
-    pub(super) fn finish_rare(&mut self, start: u64, at: Ticks) -> bool {
+    pub(super) fn finish_rare(&mut self, start: u64, at: Ticks) {
         let meta = self.word(META);
         if meta & META_RECORD_ONLY != 0 {
             let ended = EndedUnsampled {
@@ -367,7 +355,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
                 duration_ticks: at.0.saturating_sub(start),
             };
             if !self.rec.escalate(&ended) {
-                return false;
+                return;
             }
             self.set_word(META, meta | META_ESCALATED);
         }
@@ -393,7 +381,14 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
                 }
             }
         }
-        true
+        self.record();
+    }
+    /// The end of a span that a panic ends.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn finish_unwinding(&mut self, at: Ticks) {
+        self.set_error("panicked");
+        self.finish_at(at);
     }
 
     /// What `SpanBuilder::start` adds where it is not the plain case.

@@ -15,7 +15,7 @@ use crate::attribute::{KeyValue, Value};
 use crate::clock::Ticks;
 use crate::context::{SpanContext, SpanId, TraceFlags, TraceId};
 use crate::record::*;
-use crate::recorder::{FinishedSpan, Recorder};
+use crate::recorder::{FinishedSpan, Recorder, SpanEnd, SpanStart};
 use core::mem::MaybeUninit;
 
 /// An open span. It ends when it is dropped, or by [`end`](Span::end).
@@ -36,7 +36,8 @@ pub struct Span<R: Recorder, B: SpanBuf> {
     pos: u32,
     /// Items that the limits still allow.
     left: Left,
-    /// A bit per hash of the keys set so far: a bit set twice may be a key set twice.
+    /// A bit per hash of the keys set so far: a bit set twice may be a key set twice. All of them where every
+    /// attribute needs care: no more are allowed, or texts may have to be cut.
     seen: u64,
     /// Dropped attributes, events, links, and cut values: written with [`META_HAS_COUNTS`].
     dropped: MaybeUninit<[u32; 4]>,
@@ -49,6 +50,9 @@ struct Left {
     events: u16,
     links: u16,
 }
+
+/// See [`Span::seen`](Span).
+const ALL_SEEN: u64 = u64::MAX;
 
 /// Larger than any room, and far enough from overflow.
 const OFF: u32 = u32::MAX >> 1;
@@ -124,18 +128,23 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             return;
         }
         let bit = key_bit(key);
-        if self.seen & bit != 0 || self.left.attributes == 0 || key.is_empty() {
-            return self.attribute_again(key, value);
-        }
-        let longest = self.rec.limits().attribute_value_length;
-        if longest != u32::MAX && cold::is_longer(&value, longest) {
-            return self.attribute_cut(key, value, longest);
+        if self.seen & bit != 0 || key.is_empty() {
+            return self.attribute_carefully(key, value);
         }
         if EntryWriter::attribute(self, key, 0, value) {
-            self.seen |= bit;
-            self.left.attributes -= 1;
+            self.saw(bit);
         } else {
             self.no_room_for_attribute();
+        }
+    }
+
+    /// Takes note of an attribute that was added. There must have been one left.
+    #[inline(always)]
+    fn saw(&mut self, bit: u64) {
+        self.seen |= bit;
+        self.left.attributes -= 1;
+        if self.left.attributes == 0 {
+            self.seen = ALL_SEEN;
         }
     }
 
@@ -217,30 +226,36 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         }
     }
 
-    /// One copy per recorder type and buffer, not per call site.
+    /// One copy per recorder type and buffer, not per call site. The rare ways are calls at the end, so that
+    /// nothing has to be saved for the usual one.
     #[inline(never)]
     fn finish(&mut self) {
-        let now = self.rec.now();
-        if self.rec.is_unwinding() {
-            self.set_error("panicked");
+        let SpanEnd { at, is_unwinding } = self.rec.end();
+        if is_unwinding {
+            return self.finish_unwinding(at);
         }
-        self.finish_at(now);
+        self.finish_at(at);
     }
     #[inline(always)]
     fn finish_at(&mut self, at: Ticks) {
         // SAFETY: a recording span has its whole header but END.
         let start = unsafe { self.header.get_unchecked(START).assume_init() };
         self.set_word(END, at.0.max(start));
-        let meta = self.word(META);
-        if meta & (META_RECORD_ONLY | META_HAS_COUNTS) != 0 && !self.finish_rare(start, at) {
-            return;
+        if self.word(META) & (META_RECORD_ONLY | META_HAS_COUNTS) != 0 {
+            return self.finish_rare(start, at);
         }
-        let n = self.pos as usize;
+        self.record();
+    }
+    /// Hands the record on; everything is written.
+    #[inline(always)]
+    fn record(&mut self) {
+        let len = self.pos as usize;
         // SAFETY: END was the last unwritten word.
         let header = unsafe { &*core::ptr::from_ref(&self.header).cast::<Header>() };
-        let groups = self.buf.words().get(..n.next_multiple_of(4)).unwrap_or(&[]);
-        // SAFETY: the first `n` words are entries that this span wrote, whose texts are static.
-        let span = unsafe { FinishedSpan::new(header, groups, n) };
+        // SAFETY: `len` is within the buffer, whose length is a multiple of four words (see `SpanBuf`).
+        let groups = unsafe { self.buf.words().get_unchecked(..(len + 3) & !3) };
+        // SAFETY: the first `len` words are entries that this span wrote, whose texts are static.
+        let span = unsafe { FinishedSpan::new(header, groups, len) };
         self.rec.record(span);
     }
 }

@@ -19,22 +19,38 @@ const KEPT: u32 = 64;
 /// A page in a list: the list's link lies in the page's first word while nobody uses it.
 type Link = Option<NonNull<u64>>;
 
+/// Without a destructor, so that reaching it is no more than its address.
 struct List {
     first: Cell<Link>,
+    /// Pages in the list; [`CLOSED`] while none may be kept.
     len: Cell<u32>,
     words: usize,
 }
 
+/// Before [`OWNER`] knows that there is something to free, and after it has.
+const CLOSED: u32 = u32::MAX;
+
 thread_local! {
     static SMALL_PAGES: List = const { List::new(SMALL) };
     static LARGE_PAGES: List = const { List::new(LARGE) };
+    /// Frees the pages in both lists when the thread ends.
+    static OWNER: Owner = const { Owner };
+}
+
+struct Owner;
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        SMALL_PAGES.with(List::close);
+        LARGE_PAGES.with(List::close);
+    }
 }
 
 impl List {
     const fn new(words: usize) -> Self {
         List {
             first: Cell::new(None),
-            len: Cell::new(0),
+            len: Cell::new(CLOSED),
             words,
         }
     }
@@ -51,17 +67,25 @@ impl List {
     #[inline(always)]
     fn give(&self, page: NonNull<u64>) {
         if self.len.get() >= KEPT {
-            return free(page, self.words);
+            return self.give_first_or_last(page);
         }
         // SAFETY: the span gave the page up; it has room for a link.
         unsafe { page.cast::<Link>().write(self.first.get()) };
         self.first.set(Some(page));
         self.len.set(self.len.get() + 1);
     }
-}
-
-impl Drop for List {
-    fn drop(&mut self) {
+    #[cold]
+    #[inline(never)]
+    fn give_first_or_last(&self, page: NonNull<u64>) {
+        // A thread that is past its end keeps nothing.
+        if self.len.get() != CLOSED || OWNER.try_with(|_| ()).is_err() {
+            return free(page, self.words);
+        }
+        self.len.set(0);
+        self.give(page);
+    }
+    fn close(&self) {
+        self.len.set(CLOSED);
         while let Some(page) = self.first.get() {
             // SAFETY: as in `take`.
             self.first.set(unsafe { page.cast::<Link>().read() });
@@ -121,41 +145,39 @@ unsafe impl SpanBuf for PooledBuf {
             (_, 0..=LARGE) if self.words < LARGE => (&LARGE_PAGES, LARGE),
             _ => return false,
         };
-        // A thread whose locals are gone keeps no pages: it allocates.
-        let page = list
-            .try_with(List::take)
-            .unwrap_or_else(|_| allocate(words));
+        let page = list.with(List::take);
         // SAFETY: the new page is larger, and it is another one.
         unsafe {
             page.as_ptr()
                 .cast::<MaybeUninit<u64>>()
                 .copy_from_nonoverlapping(self.page.as_ptr(), used.min(self.words));
         }
-        self.give_back();
+        if self.words != 0 {
+            self.give_back();
+        }
         (self.page, self.words) = (page.cast(), words);
         true
     }
 }
 
 impl PooledBuf {
-    #[inline(always)]
+    /// Out of line: the end of a span without entries is a compare.
+    #[inline(never)]
     fn give_back(&mut self) {
         let list = match self.words {
-            0 => return,
             SMALL => &SMALL_PAGES,
             _ => &LARGE_PAGES,
         };
-        let page = self.page.cast();
-        if list.try_with(|list| list.give(page)).is_err() {
-            free(page, self.words);
-        }
+        list.with(|list| list.give(self.page.cast()));
     }
 }
 
 impl Drop for PooledBuf {
     #[inline(always)]
     fn drop(&mut self) {
-        self.give_back();
+        if self.words != 0 {
+            self.give_back();
+        }
     }
 }
 

@@ -97,7 +97,14 @@ impl ProcessSampler {
                     SamplingDecision::Drop
                 })
             }
-            ProcessSampler::Any(sampler) => sampler.should_sample(parameters),
+            // A copy of its own: what the call can see has to lie in memory, for all samplers.
+            ProcessSampler::Any(sampler) => {
+                let parent = parameters.parent.copied();
+                sampler.should_sample(&SamplingParameters {
+                    parent: parent.as_ref(),
+                    ..*parameters
+                })
+            }
         }
     }
 }

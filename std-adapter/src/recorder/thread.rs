@@ -7,9 +7,9 @@ use super::clock::HostClock;
 use super::shared::{RingMemory, Shared};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use spanlet::{
-    EndedUnsampled, FinishedSpan, IdGenerator, InstrumentationScope, LocalIds, Recorder,
+    EndedUnsampled, FinishedSpan, IdGenerator, LocalIds, Recorder, SamplingDecision,
     SamplingParameters, SamplingResult, SpanBuilder, SpanContext, SpanId, SpanLimits, SpanProducer,
-    Ticks, TraceFlags, TraceId,
+    SpanStart, Ticks, TraceFlags, TraceId,
 };
 use std::cell::Cell;
 use std::sync::Arc;
@@ -83,32 +83,36 @@ impl Local {
         SpanBuilder::new(self, name)
     }
 
+    /// This thread's part, if it has one.
     #[inline(always)]
-    fn with<T>(self, found: impl FnOnce(&ThreadState) -> T) -> Option<T> {
-        let mut here = HERE.get();
-        if here.is_null() {
-            here = register();
-            if here.is_null() {
-                return None;
-            }
+    fn known(&self) -> Option<&ThreadState> {
+        let here = HERE.get();
+        // SAFETY: `OWNER` keeps it alive while `HERE` is not null, which is until the thread's locals go; only
+        // this thread sees it, and no caller below keeps it for longer than one call.
+        unsafe { here.as_ref() }
+    }
+    /// This thread's part, made if need be.
+    #[inline(always)]
+    fn here(&self) -> Option<&ThreadState> {
+        if HERE.get().is_null() {
+            register();
         }
-        // SAFETY: `OWNER` keeps it alive while `HERE` is not null, and only this thread sees it.
-        Some(found(unsafe { &*here }))
+        self.known()
     }
 }
 
 /// Makes this thread's state, if there is a telemetry to record for.
 #[cold]
 #[inline(never)]
-fn register() -> *const ThreadState {
+fn register() -> bool {
     let Some(shared) = super::shared::installed() else {
-        return core::ptr::null();
+        return false;
     };
     OWNER
         .try_with(|owner| {
             let Some((producer, counters)) = shared.register(RingMemory::new(shared.ring_words))
             else {
-                return core::ptr::null();
+                return false;
             };
             let state = Box::new(ThreadState {
                 producer,
@@ -122,9 +126,9 @@ fn register() -> *const ThreadState {
             let here: *const ThreadState = &*state;
             owner.0.set(Some(state));
             HERE.set(here);
-            here
+            true
         })
-        .unwrap_or(core::ptr::null())
+        .unwrap_or(false)
 }
 
 /// 128 bits that the operating system gave.
@@ -151,73 +155,91 @@ const NO_IDS: LocalIds = LocalIds::new([0; 16]);
 impl Recorder for Local {
     #[inline(always)]
     fn is_enabled(self) -> bool {
-        !HERE.get().is_null() || !register().is_null()
+        !HERE.get().is_null() || register()
     }
     #[inline(always)]
     fn now(self) -> Ticks {
-        self.with(|here| here.clock.now()).unwrap_or_default()
+        self.here().map_or(Ticks(0), |here| here.clock.now())
     }
     #[inline(always)]
     fn span_id(self) -> SpanId {
-        match self.with(|here| here.ids.span_id()) {
-            Some(id) => id,
+        match self.known() {
+            Some(here) => here.ids.span_id(),
             None => NO_IDS.span_id(),
         }
     }
     #[inline(always)]
     fn trace_id(self) -> (TraceId, TraceFlags) {
-        match self.with(|here| here.ids.trace_id()) {
-            Some(id) => id,
+        match self.known() {
+            Some(here) => here.ids.trace_id(),
             None => NO_IDS.trace_id(),
         }
     }
     #[inline(always)]
     fn sample(self, parameters: &SamplingParameters<'_>) -> SamplingResult {
-        self.with(|here| here.shared.sampler.sample(parameters))
-            .unwrap_or(SamplingResult::new(spanlet::SamplingDecision::Drop))
-    }
-    #[inline(always)]
-    fn record(self, span: FinishedSpan<'_>) {
-        let pushed = self.with(|here| {
-            add_one(&here.counters.ended);
-            // Full and too large are counted by the ring.
-            let _ = here.producer.push(span);
-        });
-        if pushed.is_none() {
-            super::shared::count_thread_gone();
+        match self.known() {
+            Some(here) => here.shared.sampler.sample(parameters),
+            None => SamplingResult::new(SamplingDecision::Drop),
         }
     }
     #[inline(always)]
+    fn record(self, span: FinishedSpan<'_>) {
+        let Some(here) = self.here() else {
+            return super::shared::count_thread_gone();
+        };
+        add_one(&here.counters.ended);
+        // Full and too large are counted by the ring.
+        let _ = here.producer.push(span);
+    }
+    #[inline(always)]
     fn started(self, recording: bool) {
-        self.with(|here| {
-            add_one(&here.counters.started);
-            if !recording {
-                add_one(&here.counters.sampled_out);
-            }
-        });
+        if let Some(here) = self.known() {
+            here.started(recording);
+        }
+    }
+    /// One look for this thread's part.
+    #[inline(always)]
+    fn start(self, parameters: &SamplingParameters<'_>, at: Option<Ticks>) -> SpanStart {
+        let Some(here) = self.known() else {
+            return gone();
+        };
+        let sampling = here.shared.sampler.sample(parameters);
+        let span_id = here.ids.span_id();
+        let recording = !matches!(sampling.decision, SamplingDecision::Drop);
+        here.started(recording);
+        SpanStart {
+            sampling,
+            span_id,
+            limits: here.limits,
+            at: match at {
+                _ if !recording => Ticks(0),
+                Some(at) => at,
+                None => here.clock.now(),
+            },
+        }
     }
     #[inline(always)]
     fn limits(self) -> SpanLimits {
-        self.with(|here| here.limits).unwrap_or(SpanLimits::DEFAULT)
-    }
-    #[inline(always)]
-    fn scope(self) -> Option<&'static InstrumentationScope<'static>> {
-        None
+        self.known().map_or(SpanLimits::DEFAULT, |here| here.limits)
     }
     #[inline(always)]
     fn current(self) -> Option<SpanContext> {
-        self.with(|here| here.current.get()).flatten()
+        self.known().and_then(|here| here.current.get())
     }
     #[inline]
     fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
         struct Back(Option<SpanContext>);
         impl Drop for Back {
             fn drop(&mut self) {
-                Local.with(|here| here.current.set(self.0));
+                if let Some(here) = Local.known() {
+                    here.current.set(self.0);
+                }
             }
         }
-        let before = self.with(|here| here.current.replace(Some(*context)));
-        let _back = Back(before.flatten());
+        let before = self
+            .here()
+            .and_then(|here| here.current.replace(Some(*context)));
+        let _back = Back(before);
         run()
     }
     #[inline(always)]
@@ -226,14 +248,34 @@ impl Recorder for Local {
     }
     #[cold]
     fn escalate(self, ended: &EndedUnsampled) -> bool {
-        self.with(|here| {
+        self.here().is_some_and(|here| {
             let keep = here.shared.escalate(ended);
             if !keep {
                 add_one(&here.counters.sampled_out);
             }
             keep
         })
-        .unwrap_or(false)
+    }
+}
+
+impl ThreadState {
+    #[inline(always)]
+    fn started(&self, recording: bool) {
+        add_one(&self.counters.started);
+        if !recording {
+            add_one(&self.counters.sampled_out);
+        }
+    }
+}
+
+/// What a span gets on a thread whose state is gone.
+#[cold]
+fn gone() -> SpanStart {
+    SpanStart {
+        sampling: SamplingResult::new(SamplingDecision::Drop),
+        span_id: NO_IDS.span_id(),
+        limits: SpanLimits::DEFAULT,
+        at: Ticks(0),
     }
 }
 
@@ -260,6 +302,9 @@ impl Recorder for &Local {
     }
     fn started(self, recording: bool) {
         Local.started(recording);
+    }
+    fn start(self, parameters: &SamplingParameters<'_>, at: Option<Ticks>) -> SpanStart {
+        Local.start(parameters, at)
     }
     fn limits(self) -> SpanLimits {
         Local.limits()
