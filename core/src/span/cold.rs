@@ -214,9 +214,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         if end + COUNTS_WORDS > self.buf.words().len() && !self.more_room(end) {
             return false;
         }
-        if let Some(words) = self.buf.words_mut().get_mut(..used) {
-            words.copy_within(to.., from);
-        }
+        move_down(self.buf.words_mut(), to..used, from);
         #[expect(clippy::cast_possible_truncation, reason = "less than before")]
         {
             self.pos = (used - (to - from)) as u32;
