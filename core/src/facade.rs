@@ -108,17 +108,14 @@ const EMPTY: u8 = 0;
 const BUSY: u8 = 1;
 const SET: u8 = 2;
 
-struct Slot {
-    state: AtomicU8,
-    tracer: UnsafeCell<Option<&'static dyn DynRecorder>>,
-}
-// SAFETY: `tracer` is written once, by whoever moved `state` from EMPTY to BUSY, and read only after SET.
+struct Slot(UnsafeCell<Option<&'static dyn DynRecorder>>);
+// SAFETY: written once, by whoever moved `STATE` from EMPTY to BUSY, and read only after SET.
 unsafe impl Sync for Slot {}
 
-static SLOT: Slot = Slot {
-    state: AtomicU8::new(EMPTY),
-    tracer: UnsafeCell::new(None),
-};
+/// A static of its own, all zeros: in a program that never installs a tracer, a linker that optimises (LTO)
+/// sees that it stays zero, and drops the spans' code.
+static STATE: AtomicU8 = AtomicU8::new(EMPTY);
+static TRACER: Slot = Slot(UnsafeCell::new(None));
 
 /// The global tracer was installed before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,16 +138,16 @@ pub fn set_global_tracer(tracer: &'static dyn DynRecorder) -> Result<(), Already
         return Err(AlreadyInstalledError);
     }
     // SAFETY: `begin` is true once: nobody else writes, and nobody reads before SET.
-    unsafe { *SLOT.tracer.get() = Some(tracer) };
+    unsafe { *TRACER.0.get() = Some(tracer) };
     // ORDERING: publishes the tracer; pairs with Acquire in `installed`.
-    SLOT.state.store(SET, Ordering::Release);
+    STATE.store(SET, Ordering::Release);
     Ok(())
 }
 
 #[cfg(target_has_atomic = "8")]
 fn begin() -> bool {
     // ORDERING: only who gets it writes, and publishes with SET.
-    SLOT.state
+    STATE
         .compare_exchange(EMPTY, BUSY, Ordering::Relaxed, Ordering::Relaxed)
         .is_ok()
 }
@@ -158,9 +155,9 @@ fn begin() -> bool {
 fn begin() -> bool {
     critical_section::with(|_| {
         // ORDERING: the section keeps others out.
-        let free = SLOT.state.load(Ordering::Relaxed) == EMPTY;
+        let free = STATE.load(Ordering::Relaxed) == EMPTY;
         if free {
-            SLOT.state.store(BUSY, Ordering::Relaxed);
+            STATE.store(BUSY, Ordering::Relaxed);
         }
         free
     })
@@ -169,9 +166,9 @@ fn begin() -> bool {
 #[inline(always)]
 fn installed() -> Option<&'static dyn DynRecorder> {
     // ORDERING: makes the tracer visible; pairs with Release in `set_global_tracer`.
-    if filter::ANY && SLOT.state.load(Ordering::Acquire) == SET {
+    if filter::ANY && STATE.load(Ordering::Acquire) == SET {
         // SAFETY: written before SET, never again.
-        unsafe { *SLOT.tracer.get() }
+        unsafe { *TRACER.0.get() }
     } else {
         None
     }

@@ -44,7 +44,7 @@ pub struct Tracer<C, I, S, const N: usize, M = DefaultReserve> {
     clock: C,
     ids: I,
     sampler: S,
-    limits: SpanLimits,
+    limits: FromDefault,
     scope: Option<&'static InstrumentationScope<'static>>,
     escalation: Option<&'static dyn Escalate>,
     started: AtomicU32,
@@ -52,6 +52,28 @@ pub struct Tracer<C, I, S, const N: usize, M = DefaultReserve> {
     escalated_incomplete: AtomicU32,
     current: Current,
     ring: SpanRing<N, M>,
+}
+
+/// Limits as their difference from the default, so that the default is all zeros: one word that is not, and
+/// a static tracer with its ring would lie in `.data` and take as much flash as RAM.
+struct FromDefault(SpanLimits);
+
+impl FromDefault {
+    const fn of(limits: SpanLimits) -> Self {
+        const D: SpanLimits = SpanLimits::DEFAULT;
+        FromDefault(SpanLimits {
+            attribute_count: limits.attribute_count ^ D.attribute_count,
+            event_count: limits.event_count ^ D.event_count,
+            link_count: limits.link_count ^ D.link_count,
+            event_attribute_count: limits.event_attribute_count ^ D.event_attribute_count,
+            link_attribute_count: limits.link_attribute_count ^ D.link_attribute_count,
+            attribute_value_length: limits.attribute_value_length ^ D.attribute_value_length,
+        })
+    }
+    #[inline(always)]
+    const fn get(&self) -> SpanLimits {
+        Self::of(self.0).0
+    }
 }
 
 /// An [`Escalation`] of any size.
@@ -66,6 +88,9 @@ impl<const K: usize> Escalate for Escalation<K> {
 
 impl<C, I, S, const N: usize> Tracer<C, I, S, N> {
     /// A tracer with an empty ring. `N` is a power of two.
+    ///
+    /// All zeros, and so in `.bss`, as long as clock, ids and sampler are and no limits, scope or escalation
+    /// are set. With any of them the static, ring and all, is initialised from flash.
     #[cfg(not(loom))]
     pub const fn new(clock: C, ids: I, sampler: S) -> Self {
         Self::with_reserve(clock, ids, sampler)
@@ -80,7 +105,7 @@ impl<C, I, S, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
             clock,
             ids,
             sampler,
-            limits: SpanLimits::DEFAULT,
+            limits: FromDefault::of(SpanLimits::DEFAULT),
             scope: None,
             escalation: None,
             started: AtomicU32::new(0),
@@ -93,7 +118,7 @@ impl<C, I, S, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
     /// Sets the span limits.
     #[must_use]
     pub const fn with_limits(mut self, limits: SpanLimits) -> Self {
-        self.limits = limits;
+        self.limits = FromDefault::of(limits);
         self
     }
     /// Sets the scope that its spans carry. Without one they get the session's; 8 bytes of ring a span.
@@ -190,7 +215,7 @@ impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, M: Reserve> Recorder
     }
     #[inline(always)]
     fn limits(self) -> SpanLimits {
-        self.limits
+        self.limits.get()
     }
     #[inline(always)]
     fn scope(self) -> Option<&'static InstrumentationScope<'static>> {

@@ -5,6 +5,8 @@
 //!
 //! A receiver that joins late or has read garbage is in step again behind the next zero.
 
+use crate::record::move_down;
+
 /// The byte that ends a frame and occurs nowhere in it.
 pub const DELIMITER: u8 = 0;
 
@@ -53,7 +55,7 @@ fn uncobs_in_place(bytes: &mut [u8]) -> Option<usize> {
         if code == 0 || end > bytes.len() {
             return None;
         }
-        bytes.copy_within(from + 1..end, to);
+        move_down(bytes, from + 1..end, to);
         to += code - 1;
         from = end;
         if code != 0xff && from != bytes.len() {

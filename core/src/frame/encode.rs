@@ -17,7 +17,7 @@ use super::{
     CHANNEL, CRC_LEN, DeviceCounters, Epoch, WIRE_VERSION, content_type, envelope_flag, presence,
 };
 use crate::clock::Ticks;
-use crate::record::LocalRecord;
+use crate::record::{LocalRecord, move_down};
 
 /// Channel, version and type, flags, epoch, time of sending.
 const ENVELOPE_MAX: usize = 3 + 2 * VARINT_MAX;
@@ -445,7 +445,7 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         // The chunk moves to the front by what comes behind it, and so never touches the next one.
         let body = from - TRAILER;
         let (start, end) = (body - head_len, body + chunk + CRC_LEN);
-        self.buffer.copy_within(from..from + chunk, body);
+        move_down(&mut self.buffer, from..from + chunk, body);
         self.buffer
             .get_mut(start..body)?
             .copy_from_slice(head.get(..head_len)?);

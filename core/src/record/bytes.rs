@@ -8,6 +8,21 @@ pub(crate) const fn words_of(len: usize) -> usize {
     len.div_ceil(8)
 }
 
+/// Moves `items[from]` down to `to`, as `copy_within` does, but with nothing in it that panics: a range that
+/// does not lie within `items` moves nothing.
+///
+/// Needs `to <= from.start`.
+#[inline(always)]
+pub(crate) fn move_down<T: Copy>(items: &mut [T], from: core::ops::Range<usize>, to: usize) {
+    debug_assert!(to <= from.start);
+    let cells = core::cell::Cell::from_mut(items).as_slice_of_cells();
+    if let (Some(target), Some(source)) = (cells.get(to..), cells.get(from)) {
+        for (target, item) in target.iter().zip(source) {
+            target.set(item.get());
+        }
+    }
+}
+
 /// Writes `bytes` as whole words in memory order, the last one padded with zeros.
 ///
 /// Out of line: about 60 instructions that every call of `set_attribute` would otherwise carry.

@@ -38,6 +38,7 @@ mod bytes;
 mod view;
 mod write;
 
+pub(crate) use bytes::move_down;
 pub use view::{Attributes, EventView, Events, LinkView, Links, LocalRecord, SpanView};
 pub(crate) use view::{Entries, Entry, Text};
 pub(crate) use write::{EVENT_WORDS, EntryWriter, LINK_WORDS, NEVER, Room};

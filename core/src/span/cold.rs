@@ -119,18 +119,19 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     ///
     /// As [`set_attribute`](Self::set_attribute) otherwise. A key set before by either way gets the new
     /// value.
+    #[inline(always)]
     pub fn set_attribute_copied<'v>(
         &mut self,
         key: &str,
         value: impl Into<Value<'v>>,
     ) -> &mut Self {
-        self.attribute_copied(key, value.into());
+        if self.is_recording() {
+            self.attribute_copied(key, value.into());
+        }
         self
     }
+    #[inline(never)]
     fn attribute_copied(&mut self, key: &str, value: Value<'_>) {
-        if !self.is_recording() {
-            return;
-        }
         let longest = self.rec.limits().attribute_value_length;
         let value = if is_longer(&value, longest) {
             self.count(Dropped::Value);
@@ -202,9 +203,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         if end + COUNTS_WORDS > self.buf.words().len() && !self.more_room(end) {
             return false;
         }
-        if let Some(words) = self.buf.words_mut().get_mut(..used) {
-            words.copy_within(to.., from);
-        }
+        move_down(self.buf.words_mut(), to..used, from);
         #[expect(clippy::cast_possible_truncation, reason = "less than before")]
         {
             self.pos = (used - (to - from)) as u32;
@@ -227,37 +226,60 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     }
 
     /// Changes the name. The text is copied. Without room the old name stays.
+    #[inline(always)]
     pub fn update_name(&mut self, name: &str) -> &mut Self {
-        if self.is_recording() && !self.set_text(TextKind::Name, name) {
-            self.count(Dropped::Value);
+        if self.is_recording() {
+            self.set_text_or_count(TextKind::Name, name);
         }
         self
     }
     /// Sets status Error with a description, unless the status is already Ok.
+    #[inline(always)]
     pub fn set_error(&mut self, description: &str) -> &mut Self {
-        let ok = self.word(META) >> META_STATUS_SHIFT & 3 == Status::Ok.to_wire() as u64;
-        if self.is_recording() && !ok {
-            self.set_status(Status::Error);
-            if !self.set_text(TextKind::StatusDescription, description) {
-                self.count(Dropped::Value);
-            }
+        if self.is_recording() {
+            self.error(description);
         }
         self
+    }
+    #[cold]
+    #[inline(never)]
+    fn error(&mut self, description: &str) {
+        if self.word(META) >> META_STATUS_SHIFT & 3 != Status::Ok.to_wire() as u64 {
+            self.set_status(Status::Error);
+            self.set_text_or_count(TextKind::StatusDescription, description);
+        }
+    }
+    #[cold]
+    #[inline(never)]
+    fn set_text_or_count(&mut self, kind: TextKind, text: &str) {
+        if !self.set_text(kind, text) {
+            self.count(Dropped::Value);
+        }
     }
     /// Records an error: an `exception` event with `exception.type` and `exception.message`, and status
     /// Error with the message as description. The message is the error's text and its sources', 256
     /// bytes of it.
     ///
     /// SPEC: semantic conventions, "Recording errors on spans" and "Exceptions".
-    #[cold]
+    #[inline(always)]
     pub fn record_error<E: core::error::Error + ?Sized>(&mut self, error: &E) -> &mut Self {
-        if !self.is_recording() {
-            return self;
+        if self.is_recording() {
+            self.exception(core::any::type_name::<E>(), &error, error.source());
         }
+        self
+    }
+    /// One copy per recorder and buffer, not per error type.
+    #[cold]
+    #[inline(never)]
+    fn exception(
+        &mut self,
+        type_name: &'static str,
+        error: &dyn core::fmt::Display,
+        mut source: Option<&(dyn core::error::Error + 'static)>,
+    ) {
         let mut message = Message::default();
         // A full message is not a failure: the rest is cut.
         let _ = write!(message, "{error}");
-        let mut source = error.source();
         while let Some(error) = source {
             let _ = write!(message, ": {error}");
             source = error.source();
@@ -265,11 +287,11 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         self.add_event(
             "exception",
             &[
-                KeyValue::new("exception.type", Value::Static(core::any::type_name::<E>())),
+                KeyValue::new("exception.type", Value::Static(type_name)),
                 KeyValue::new("exception.message", message.0.as_str()),
             ],
         );
-        self.set_error(&message.0)
+        self.error(&message.0);
     }
 
     #[cold]
@@ -292,23 +314,27 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     }
 
     /// As [`add_link`](Self::add_link), with the trace state of the span that is linked to.
-    #[cold]
+    #[inline(always)]
     pub fn add_link_with_state(
         &mut self,
         to: &SpanContext,
         trace_state: Option<&str>,
         attributes: &[KeyValue<'_>],
     ) -> &mut Self {
-        if !self.is_recording() {
-            return self;
+        if self.is_recording() {
+            self.link(to, trace_state, attributes);
         }
+        self
+    }
+    #[cold]
+    #[inline(never)]
+    fn link(&mut self, to: &SpanContext, trace_state: Option<&str>, attributes: &[KeyValue<'_>]) {
         let limits = self.rec.limits();
         let limit = limits.link_attribute_count as usize;
         let n = item_words(attributes, limit, limits.attribute_value_length)
             .saturating_add(trace_state.map_or(0, EntryWriter::text_words));
         if self.left.links == 0 || !self.has_room(LINK_WORDS.saturating_add(n)) {
-            self.count(Dropped::Link);
-            return self;
+            return self.count(Dropped::Link);
         }
         self.left.links -= 1;
         EntryWriter::link(self, to);
@@ -316,7 +342,6 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             EntryWriter::text(self, TextKind::TraceState, OF_ITEM, text);
         }
         self.item_attributes(attributes, limit, limits.attribute_value_length);
-        self
     }
 
     /// Whether `n` more words fit, after growing if need be.

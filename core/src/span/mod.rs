@@ -115,6 +115,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         self
     }
     /// Sets several attributes.
+    #[inline]
     pub fn set_attributes(&mut self, attributes: &[KeyValue<'_>]) -> &mut Self {
         for kv in attributes {
             self.attribute(kv.key, kv.value);
@@ -161,6 +162,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         self
     }
     /// Adds an event that happened at `at`.
+    #[inline(always)]
     pub fn add_event_at(
         &mut self,
         name: &'static str,
@@ -188,6 +190,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     }
 
     /// Adds a link to a span of this trace or another, kept whole or dropped whole and counted.
+    #[inline(always)]
     pub fn add_link(&mut self, to: &SpanContext, attributes: &[KeyValue<'_>]) -> &mut Self {
         self.add_link_with_state(to, None, attributes)
     }
@@ -219,6 +222,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         }
     }
     /// Ends the span at `at`, or at its start if that is later.
+    #[inline]
     pub fn end_at(&mut self, at: Ticks) {
         if self.is_recording() {
             self.finish_at(at);
