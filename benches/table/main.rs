@@ -44,8 +44,7 @@ struct Arguments {
     wanted: Vec<String>,
 }
 
-const USAGE: &str =
-    "usage: spanlet-benches table|count [ROW or NAME…] [--rounds N] [--no-count] [--json] [--svg FILE]";
+const USAGE: &str = "usage: spanlet-benches table|count [ROW or NAME…] [--rounds N] [--no-count] [--json] [--svg FILE]";
 
 fn arguments() -> Option<Arguments> {
     let mut given = std::env::args().skip(1);

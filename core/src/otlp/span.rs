@@ -11,7 +11,8 @@ use crate::attribute::Value;
 use crate::clock::UnixAnchor;
 use crate::context::TraceFlags;
 use crate::record::{
-    Entry, HEADER, META_DURATION_UNKNOWN, META_ESCALATED, SpanKind, SpanView, Status, TextKind,
+    Entry, HEADER, META_DURATION_UNKNOWN, META_ESCALATED, SpanKind, SpanView, Status, Text,
+    TextKind, Visit,
 };
 
 /// SpanFlags and link flags. SPEC: opentelemetry-proto, trace.proto, "SpanFlags".
@@ -83,79 +84,24 @@ pub(super) fn encode(
         },
         2 - is_short as usize,
     )?;
-    let mut item: Option<Item> = None;
-    let mut description = "";
-    let mut truncated = 0;
-    for entry in view.entries() {
-        match entry {
-            Entry::Attribute {
-                of_item,
-                key,
-                value,
-                ..
-            } => {
-                let tag = if !of_item {
-                    end_item(&mut out, &mut item)?;
-                    tag::SPAN_ATTRIBUTE
-                } else if let Some(item) = item {
-                    item.attribute_tag()
-                } else {
-                    // Belongs to nothing: no writer makes it.
-                    continue;
-                };
-                out.attribute(tag, key.text, value)?;
-            }
-            Entry::Event { name, ticks } => {
-                end_item(&mut out, &mut item)?;
-                let open = out.open_event(anchor.unix_nanos(ticks))?;
-                let name_from = out.pos();
-                out.text(tag::EVENT_NAME, name.text)?;
-                item = Some(Item {
-                    open,
-                    is_link: false,
-                    name_from,
-                    name_to: out.pos(),
-                });
-            }
-            Entry::Link(to) => {
-                end_item(&mut out, &mut item)?;
-                let open = out.open_link(&to, otlp_flags(to.flags(), to.is_remote()))?;
-                item = Some(Item {
-                    open,
-                    is_link: true,
-                    name_from: 0,
-                    name_to: 0,
-                });
-            }
-            Entry::ItemText(kind, text) => out.apart(|out| item_text(out, item, kind, text))?,
-            Entry::ItemCounts(dropped) => {
-                if let Some(item) = item {
-                    let tag = if item.is_link {
-                        tag::LINK_DROPPED_ATTRIBUTES
-                    } else {
-                        tag::EVENT_DROPPED_ATTRIBUTES
-                    };
-                    out.number(tag, dropped)?;
-                }
-            }
-            Entry::Text(kind, text) => {
-                end_item(&mut out, &mut item)?;
-                match kind {
-                    TextKind::TraceState => out.text(tag::SPAN_TRACE_STATE, text)?,
-                    TextKind::StatusDescription => description = text,
-                    // `name` has found it.
-                    TextKind::Name => {}
-                }
-            }
-            Entry::Counts([attributes, events, links, values]) => {
-                end_item(&mut out, &mut item)?;
-                out.apart(|out| counts(out, [attributes, events, links]))?;
-                truncated = values;
-            }
-            Entry::Scope(_) => end_item(&mut out, &mut item)?,
-        }
+    let mut body = Body {
+        out,
+        anchor,
+        item: None,
+        description: "",
+        truncated: 0,
+    };
+    let mut entries = view.entries();
+    while let Some(written) = entries.show_next(&mut body) {
+        written?;
     }
-    end_item(&mut out, &mut item)?;
+    body.end_item()?;
+    let Body {
+        mut out,
+        description,
+        truncated,
+        ..
+    } = body;
     if truncated != 0 || view.has(META_DURATION_UNKNOWN | META_ESCALATED) {
         out.apart(|out| own_attributes(out, view, truncated))?;
     }
@@ -166,12 +112,119 @@ pub(super) fn encode(
     Ok(out.pos())
 }
 
-#[inline(always)]
-fn end_item(out: &mut Out<'_>, item: &mut Option<Item>) -> Result<(), Full> {
-    match item.take() {
-        Some(item) => out.close(item.open),
-        None => Ok(()),
+/// A span message behind its head.
+struct Body<'b, 'a> {
+    out: Out<'b>,
+    anchor: &'b UnixAnchor,
+    item: Option<Item>,
+    description: &'a str,
+    truncated: u32,
+}
+
+impl Body<'_, '_> {
+    #[inline(always)]
+    fn end_item(&mut self) -> Result<(), Full> {
+        match self.item.take() {
+            Some(item) => self.out.apart(|out| end_item(out, item)),
+            None => Ok(()),
+        }
     }
+}
+
+impl<'a> Visit<'a> for Body<'_, 'a> {
+    type Out = Result<(), Full>;
+
+    #[inline(always)]
+    fn attribute(
+        &mut self,
+        of_item: bool,
+        key: Text<'a>,
+        value: Value<'a>,
+        _by_ref: bool,
+    ) -> Result<(), Full> {
+        let tag = if !of_item {
+            self.end_item()?;
+            tag::SPAN_ATTRIBUTE
+        } else if let Some(item) = self.item {
+            item.attribute_tag()
+        } else {
+            // Belongs to nothing: no writer makes it.
+            return Ok(());
+        };
+        self.out.attribute(tag, key.text, value)
+    }
+
+    #[inline(always)]
+    fn other(&mut self, entry: Entry<'a>) -> Result<(), Full> {
+        match entry {
+            Entry::Attribute {
+                of_item,
+                key,
+                value,
+                value_by_ref,
+            } => return self.attribute(of_item, key, value, value_by_ref),
+            Entry::Event { name, ticks } => {
+                self.end_item()?;
+                let out = &mut self.out;
+                let open = out.open_event(self.anchor.unix_nanos(ticks))?;
+                let name_from = out.pos();
+                out.text(tag::EVENT_NAME, name.text)?;
+                self.item = Some(Item {
+                    open,
+                    is_link: false,
+                    name_from,
+                    name_to: out.pos(),
+                });
+            }
+            Entry::Link(to) => {
+                self.end_item()?;
+                let flags = otlp_flags(to.flags(), to.is_remote());
+                self.item = Some(Item {
+                    open: self.out.open_link(&to, flags)?,
+                    is_link: true,
+                    name_from: 0,
+                    name_to: 0,
+                });
+            }
+            Entry::ItemText(kind, text) => {
+                let item = self.item;
+                self.out.apart(|out| item_text(out, item, kind, text))?;
+            }
+            Entry::ItemCounts(dropped) => {
+                if let Some(item) = self.item {
+                    let tag = if item.is_link {
+                        tag::LINK_DROPPED_ATTRIBUTES
+                    } else {
+                        tag::EVENT_DROPPED_ATTRIBUTES
+                    };
+                    self.out.number(tag, dropped)?;
+                }
+            }
+            Entry::Text(kind, text) => {
+                self.end_item()?;
+                match kind {
+                    TextKind::TraceState => self.out.text(tag::SPAN_TRACE_STATE, text)?,
+                    TextKind::StatusDescription => self.description = text,
+                    // `name` has found it.
+                    TextKind::Name => {}
+                }
+            }
+            Entry::Counts([attributes, events, links, values]) => {
+                self.end_item()?;
+                self.out
+                    .apart(|out| counts(out, [attributes, events, links]))?;
+                self.truncated = values;
+            }
+            Entry::Scope(_) => self.end_item()?,
+        }
+        Ok(())
+    }
+}
+
+#[inline(never)]
+fn end_item(mut out: Out<'_>, item: Item) -> Result<usize, Full> {
+    out.close(item.open)?;
+    Ok(out.pos())
 }
 
 #[inline(never)]

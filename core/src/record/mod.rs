@@ -35,12 +35,13 @@
 //! address or length that does not fit makes the entry "dropped", never wrong.
 
 mod bytes;
+mod entries;
 mod view;
 mod write;
 
 pub(crate) use bytes::move_down;
+pub(crate) use entries::{Entries, Entry, Text, Visit};
 pub use view::{Attributes, EventView, Events, LinkView, Links, LocalRecord, SpanView};
-pub(crate) use view::{Entries, Entry, Text};
 pub(crate) use write::{EVENT_WORDS, EntryWriter, LINK_WORDS, NEVER, Room};
 
 use crate::context::TraceFlags;

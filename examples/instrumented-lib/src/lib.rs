@@ -37,7 +37,10 @@ impl core::fmt::Display for ReadingError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             ReadingError::Checksum { computed, found } => {
-                write!(f, "the bytes add up to {computed:#04x}, the frame says {found:#04x}")
+                write!(
+                    f,
+                    "the bytes add up to {computed:#04x}, the frame says {found:#04x}"
+                )
             }
             ReadingError::Humidity(tenths) => write!(f, "{tenths} tenths of a percent humidity"),
         }
@@ -66,7 +69,11 @@ pub fn parse(frame: &[u8; FRAME_LEN]) -> Result<Reading, ReadingError> {
         return Err(ReadingError::Humidity(humidity));
     }
     let magnitude = i16::from_be_bytes([t1 & 0x7f, t0]);
-    let celsius = if t1 & 0x80 == 0 { magnitude } else { -magnitude };
+    let celsius = if t1 & 0x80 == 0 {
+        magnitude
+    } else {
+        -magnitude
+    };
     Ok(Reading { humidity, celsius })
 }
 
@@ -105,10 +112,20 @@ mod tests {
 
     #[test]
     fn damaged_frames_are_left_out_of_the_mean() {
-        let frames = [[2, 0x8a, 0, 0xd7, 0x63], [2, 0x8a, 0, 0xd7, 0], [2, 0x8c, 0x80, 0x09, 0x17]];
+        let frames = [
+            [2, 0x8a, 0, 0xd7, 0x63],
+            [2, 0x8a, 0, 0xd7, 0],
+            [2, 0x8c, 0x80, 0x09, 0x17],
+        ];
         let reading = |humidity, celsius| Reading { humidity, celsius };
         assert_eq!(parse(&frames[0]), Ok(reading(650, 215)));
-        assert_eq!(parse(&frames[1]), Err(ReadingError::Checksum { computed: 0x63, found: 0 }));
+        assert_eq!(
+            parse(&frames[1]),
+            Err(ReadingError::Checksum {
+                computed: 0x63,
+                found: 0
+            })
+        );
         assert_eq!(mean(&frames), Some(reading(651, 103)));
         assert_eq!(mean(&[]), None);
     }
