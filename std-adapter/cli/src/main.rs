@@ -28,7 +28,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Demo(args) => demo::run(&args),
+        Command::Demo(args) => demo::run(&args).map_err(Into::into),
         Command::DemoService { name } => demo::services::run(&name).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

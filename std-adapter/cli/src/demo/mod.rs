@@ -3,48 +3,52 @@
 //! Input: [`DemoArgs`]. Output: one waterfall, the bottleneck, the ledger; on request the spans to a file or a
 //! collector. Bound: one checkout and a few requests beside it, on this machine's loopback.
 
-mod collect;
 mod processes;
 pub(crate) mod services;
 
-use collect::Collected;
+mod collect;
+
+mod report;
+
+use collect::Collector;
 use processes::Service;
 use services::plan::{BACKGROUND, Plan};
 use spanlet_std::Ledger;
-use spanlet_std::trace::{TraceTree, Waterfall, write_json_lines};
+use spanlet_std::trace::write_json_lines;
 use std::fmt;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 
 /// What the demo is to show.
 #[derive(clap::Args)]
 pub(crate) struct DemoArgs {
-    /// Which incident: 1 slow fraud check, 2 everything in sequence, 3 an external API, 4 missed parallelism,
-    /// 5 a stale host.
+    /// Which incident: 1 slow fraud check, 2 everything in sequence, 3 an external API, 4 missed
+    /// parallelism, 5 a stale host
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
     incident: u8,
-    /// Makes ids and latencies repeatable [default: another one each time].
+    /// Makes ids and latencies repeatable [default: another one each time]
     #[arg(long)]
     seed: Option<u64>,
-    /// Sends the same spans to a collector too, such as http://localhost:4318/v1/traces.
+    /// Sends the same spans to a collector too, such as http://localhost:4318
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
-    /// Writes all spans as JSON lines.
+    /// Writes all spans as JSON lines
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Columns of the picture [default: those of the terminal, else 100].
-    #[arg(long)]
+    /// Columns of the picture [default: those of the terminal, else 100]
+    #[arg(long, value_name = "COLUMNS")]
     width: Option<usize>,
-    /// Draws without colours; so does NO_COLOR.
+    /// Draws without colours; so does NO_COLOR
     #[arg(long)]
     no_color: bool,
-    /// Draws with ASCII alone.
+    /// Draws with ASCII alone
     #[arg(long)]
     ascii: bool,
 }
 
-/// Services, those that others call first. What has no spans has no ledger.
+/// Services and whether they record spans; each after those that it calls.
 const SERVICES: [(&str, bool); 10] = [
     ("outside", false),
     ("queue", false),
@@ -58,96 +62,149 @@ const SERVICES: [(&str, bool); 10] = [
     ("api-gateway", true),
 ];
 
-/// Runs the demo.
-pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, services::shop::Failure> {
-    let seed = args.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000));
-    let plan = Plan::new(usize::from(args.incident), seed).ok_or("incidents are 1 to 5")?;
-    let (ledger, collected, trace) = traffic(args, &plan)?;
-    let spans = collected.spans();
-    if let Some(path) = &args.json {
-        let file = std::fs::File::create(path)?;
-        let mut out = BufWriter::new(file);
-        write_json_lines(&spans, &mut out)?;
-        out.flush()?;
-    }
-    let mut out = std::io::stdout().lock();
-    let width = args
-        .width
-        .or_else(|| Some(terminal_size::terminal_size()?.0.0.into()));
-    let colour = !args.no_color && std::env::var_os("NO_COLOR").is_none() && out.is_terminal();
-    let waterfall = Waterfall::new(width.unwrap_or(100))
-        .colour(colour)
-        .ascii(args.ascii);
-    for tree in TraceTree::build(&spans) {
-        if tree.trace_id.to_string() == trace {
-            waterfall.write(&tree, &mut out)?;
-        }
-    }
-    writeln!(out, "Ledger: {ledger}")?;
-    Ok(ExitCode::SUCCESS)
+/// What the demo's processes did.
+struct Traffic {
+    /// Of all processes together.
+    ledger: Ledger,
+    processes: usize,
+    /// Spans that arrived, each once.
+    arrived: u64,
+    /// The checkout's trace.
+    trace: String,
 }
 
-fn traffic(args: &DemoArgs, plan: &Plan) -> Result<(Ledger, Collected, String), DemoError> {
-    let collected = Collected::listen().map_err(DemoError::Listen)?;
+impl Traffic {
+    /// Every span that was started is accounted for, and what is said to have been exported is here.
+    fn balances(&self) -> bool {
+        self.ledger.missing() == 0 && self.ledger.exported == self.arrived
+    }
+}
+
+/// Runs the demo. It fails if the ledger does not balance.
+pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000));
+    let plan = Plan::new(args.incident.into(), seed).ok_or(DemoError::Incident)?;
+    // First, so that a wrong URL or path costs no time.
+    let uplink = args.otlp.as_deref().map(collect::uplink).transpose()?;
+    let json = match &args.json {
+        Some(path) => Some(File::create(path).map_err(|cause| DemoError::file(path, cause))?),
+        None => None,
+    };
+    let collector = Collector::listen().map_err(DemoError::Listen)?;
+    let traffic = traffic(args, &plan, &collector);
+    progress("");
+    let mut traffic = traffic?;
+    let spans = collector.spans();
+    traffic.arrived = spans.len() as u64;
+    if let (Some(file), Some(path)) = (json, &args.json) {
+        let mut file = BufWriter::new(file);
+        write_json_lines(&spans, &mut file)
+            .and_then(|()| file.flush())
+            .map_err(|cause| DemoError::file(path, cause))?;
+    }
+    let forwarded = match &uplink {
+        Some(uplink) => Some(collector.forward(uplink)?),
+        None => None,
+    };
+    match report::print(args, &plan, &traffic, &spans, forwarded.as_deref()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(error) => return Err(DemoError::Print(error)),
+        Ok(()) => {}
+    }
+    Ok(if traffic.balances() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Starts everything, has one checkout and the requests beside it, and stops everything.
+fn traffic(args: &DemoArgs, plan: &Plan, collector: &Collector) -> Result<Traffic, DemoError> {
     let mut environment: Vec<(String, String)> = [
         ("DEMO_INCIDENT", args.incident.to_string()),
         ("DEMO_SEED", plan.seed.to_string()),
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collected.endpoint()),
-        ("FRAME_GATEWAY", collected.frame_address()),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.endpoint()),
+        ("FRAME_GATEWAY", collector.frame_address()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into();
-    let mut running: Vec<(Service, bool)> = Vec::new();
-    for (name, has_spans) in SERVICES {
+    let mut running = Vec::new();
+    for (name, records) in SERVICES {
+        progress(&format!("starting {name}"));
         let service = Service::start(name, &environment)?;
-        let address = service.line("listening")?;
-        let key = name.to_uppercase().replace('-', "_") + "_URL";
-        environment.push((key, format!("http://{address}")));
-        running.push((service, has_spans));
+        let url = format!("http://{}", service.line("listening")?);
+        environment.push((name.to_uppercase().replace('-', "_") + "_URL", url));
+        running.push((service, records));
     }
     for (service, _) in &running {
         service.line("ready")?;
     }
-    let gateway = environment
-        .last()
-        .map(|(_, url)| url.clone())
-        .unwrap_or_default();
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+    let entry = environment.last().map(|(_, url)| url.clone());
+    let entry = entry.unwrap_or_default();
+    let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .proxy(None)
-        .build()
-        .into();
-    let background = |skus: core::ops::Range<u64>| {
-        for sku in skus {
-            // The answer is of no interest; its spans are.
-            let _ = agent.get(format!("{gateway}/stock/{sku}")).call();
+        .proxy(None);
+    let agent: ureq::Agent = agent.build().into();
+    let others = |articles: core::ops::Range<u64>| {
+        for article in articles {
+            // Their answers are of no interest, their spans are.
+            let _ = agent.get(format!("{entry}/stock/{article}")).call();
         }
     };
-    background(0..BACKGROUND / 2);
+    others(0..BACKGROUND / 2);
+    progress("an item is taken off the shelf: the checkout runs");
     let device = Service::start("device", &environment)?;
     let trace = device.line("trace")?;
     device.end()?;
-    background(BACKGROUND / 2..BACKGROUND);
-    let mut ledger = Ledger::default();
-    for (service, has_spans) in running.into_iter().rev() {
-        if has_spans {
-            ledger = ledger.plus(&service.stop()?);
-        } else {
-            service.end()?;
+    others(BACKGROUND / 2..BACKGROUND);
+
+    progress("collecting");
+    let mut traffic = Traffic {
+        ledger: Ledger::default(),
+        processes: 0,
+        arrived: 0,
+        trace,
+    };
+    let mut add = |ledger: &Ledger| {
+        traffic.ledger = traffic.ledger.plus(ledger);
+        traffic.processes += 1;
+    };
+    // Each before those that it calls, so that none calls one that is gone; the queue's reader before the queue.
+    for (service, records) in running.into_iter().rev() {
+        match records {
+            true => add(&service.stop()?),
+            false => service.end()?,
         }
     }
-    Ok((ledger, collected, trace))
+    Ok(traffic)
+}
+
+/// Says what is going on, where somebody watches; an empty text clears the line.
+fn progress(what: &str) {
+    let mut err = io::stderr().lock();
+    if err.is_terminal() {
+        let text = if what.is_empty() {
+            String::new()
+        } else {
+            format!("… {what}")
+        };
+        // For want of a terminal there is nobody to tell.
+        let _ = write!(err, "\r\x1b[2K{text}").and_then(|()| err.flush());
+    }
 }
 
 /// Why the demo could not be shown.
 #[derive(Debug)]
 pub(crate) enum DemoError {
+    /// No such incident.
+    Incident,
     /// No port on loopback.
-    Listen(std::io::Error),
+    Listen(io::Error),
     /// A process could not be started.
     Start {
         name: &'static str,
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// A process did not say what it should.
     Silent {
@@ -160,31 +217,53 @@ pub(crate) enum DemoError {
         status: ExitStatus,
     },
     /// A ledger that is none.
-    BadLedger {
+    Ledger {
         name: &'static str,
         cause: serde_json::Error,
     },
+    /// The JSON lines could not be written.
+    File { path: PathBuf, cause: io::Error },
+    /// The collector of `--otlp` cannot be sent to.
+    Uplink {
+        url: String,
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The report could not be written.
+    Print(io::Error),
+}
+
+impl DemoError {
+    fn file(path: &std::path::Path, cause: io::Error) -> Self {
+        let path = path.to_owned();
+        DemoError::File { path, cause }
+    }
 }
 
 impl fmt::Display for DemoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            DemoError::Incident => f.write_str("there are incidents 1 to 5"),
             DemoError::Listen(cause) => {
                 write!(f, "no port of 127.0.0.1 can be listened at: {cause}")
             }
             DemoError::Start { name, cause } => write!(f, "{name} could not be started: {cause}"),
-            DemoError::Silent { name, word } => {
-                write!(
-                    f,
-                    "{name} did not get to \"{word}\" within 20 s or ended before: see its messages above"
-                )
-            }
+            DemoError::Silent { name, word } => write!(
+                f,
+                "{name} ended or took over 20 s before it came to \"{word}\": its messages above say why"
+            ),
             DemoError::Failed { name, status } => {
-                write!(f, "{name} failed ({status}): see its messages above")
+                write!(f, "{name} failed ({status}): its messages above say why")
             }
-            DemoError::BadLedger { name, cause } => {
+            DemoError::Ledger { name, cause } => {
                 write!(f, "{name} gave a ledger that cannot be read: {cause}")
             }
+            DemoError::File { path, cause } => {
+                write!(f, "{} cannot be written: {cause}", path.display())
+            }
+            DemoError::Uplink { url, cause } => {
+                write!(f, "the spans cannot be sent to {url}: {cause}")
+            }
+            DemoError::Print(cause) => write!(f, "the report cannot be written: {cause}"),
         }
     }
 }

@@ -76,7 +76,7 @@ impl Service {
         drop(self.child.stdin.take());
         let text = self.line("ledger")?;
         self.end()?;
-        serde_json::from_str(&text).map_err(|cause| DemoError::BadLedger { name, cause })
+        serde_json::from_str(&text).map_err(|cause| DemoError::Ledger { name, cause })
     }
     /// Waits until it has ended, and checks that it ended well.
     pub(crate) fn end(mut self) -> Result<(), DemoError> {
