@@ -17,6 +17,8 @@ mod retry;
 
 mod error;
 
+pub(crate) mod queue;
+
 pub use builder::{ExporterError, OtlpHttpBuilder};
 pub use error::{ConnectReason, ExportError, MAX_REMOTE_TEXT};
 pub use otlp_http::{OtlpHttpExporter, REQUEST_LIMIT_BYTES, RESPONSE_LIMIT_BYTES};

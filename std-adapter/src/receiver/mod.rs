@@ -1,4 +1,31 @@
 //! What comes in from outside this process.
+//!
+//! Devices: bytes of a link → [`LinkReceiver`] (frames) → session of device and boot (texts, duplicates, losses,
+//! time) → [`DeviceSpan`] → sinks and exporters of the [`Gateway`]. [`FrameReceiver`] does this for TCP.
+//! Services: the OTLP receiver, for tests and demonstrations.
+
+mod ack;
+mod clock_map;
+mod symbols;
+
+mod device;
+mod session;
+
+mod otlp_batch;
+
+mod gateway;
+mod link;
+
+mod frames;
+
+mod ledger;
+
+pub use clock_map::Arrival;
+pub use device::{DeviceInfo, DeviceSpan};
+pub use frames::{BindError, FrameReceiver};
+pub use gateway::{Gateway, GatewayBuilder};
+pub use ledger::{DestinationLedger, DeviceLedger, GatewayLedger, IntakeLedger};
+pub use link::{LinkReceiver, MAX_FRAME_BYTES};
 
 #[cfg(feature = "otlp-receiver")]
 pub mod otlp_http;

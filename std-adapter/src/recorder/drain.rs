@@ -4,8 +4,8 @@
 //! It sleeps while nothing happens, and looks the more often the more there is.
 
 use super::clock::WallClock;
-use super::queue::{Encoded, Queue};
 use super::shared::{RingMemory, Shared, ThreadRing};
+use crate::export::queue::{Encoded, Queue};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use spanlet::otlp::{OtlpEncoder, OtlpFull, Resource};
 use spanlet::{InstrumentationScope, KeyValue};
@@ -167,6 +167,7 @@ impl Drain {
                     queue.push(Encoded {
                         body: body.clone(),
                         spans,
+                        owner: None,
                     });
                 }
             }

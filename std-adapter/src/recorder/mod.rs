@@ -9,7 +9,6 @@ mod drain;
 mod ledger;
 #[allow(unsafe_code, reason = "a free list through the pages themselves")]
 mod pages;
-mod queue;
 #[allow(
     unsafe_code,
     reason = "rings are leaked while a thread or the drain has an end of them"
@@ -23,12 +22,12 @@ pub use pages::PooledBuf;
 pub use thread::Local;
 
 use crate::config::{BatchConfig, Config, LimitsConfig, RootSampler, TracesExporter};
+use crate::export::queue::Queue;
 use crate::export::{ExporterError, OtlpHttpBuilder, SpanExporter};
 use clock::{HostClock, WallClock};
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 use drain::{Control, Drain};
-use queue::Queue;
 use shared::{ProcessSampler, Shared};
 use spanlet::{
     AlwaysOff, AlwaysOn, InstrumentationScope, ParentBased, Sampler, SpanLimits, TraceIdRatio,

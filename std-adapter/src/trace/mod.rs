@@ -8,6 +8,8 @@
 
 mod model;
 
+pub(crate) mod convert;
+
 mod json;
 
 mod tree;

@@ -14,6 +14,7 @@ use collect::Collector;
 use processes::Service;
 use services::plan::{BACKGROUND, Plan};
 use spanlet_std::Ledger;
+use spanlet_std::receiver::DeviceLedger;
 use spanlet_std::trace::write_json_lines;
 use std::fmt;
 use std::fs::File;
@@ -64,9 +65,11 @@ const SERVICES: [(&str, bool); 10] = [
 
 /// What the demo's processes did.
 struct Traffic {
-    /// Of all processes together.
-    ledger: Ledger,
-    processes: usize,
+    /// Of all services together.
+    services: Ledger,
+    service_count: usize,
+    /// Of the device, its link and the gateway.
+    devices: DeviceLedger,
     /// Spans that arrived, each once.
     arrived: u64,
     /// The checkout's trace.
@@ -76,7 +79,10 @@ struct Traffic {
 impl Traffic {
     /// Every span that was started is accounted for, and what is said to have been exported is here.
     fn balances(&self) -> bool {
-        self.ledger.missing() == 0 && self.ledger.exported == self.arrived
+        self.services.missing() == 0
+            && self.devices.missing() == 0
+            && self.devices.link.started != 0
+            && self.services.exported + self.devices.exported() == self.arrived
     }
 }
 
@@ -161,14 +167,15 @@ fn traffic(args: &DemoArgs, plan: &Plan, collector: &Collector) -> Result<Traffi
 
     progress("collecting");
     let mut traffic = Traffic {
-        ledger: Ledger::default(),
-        processes: 0,
+        services: Ledger::default(),
+        service_count: 0,
+        devices: DeviceLedger::default(),
         arrived: 0,
         trace,
     };
     let mut add = |ledger: &Ledger| {
-        traffic.ledger = traffic.ledger.plus(ledger);
-        traffic.processes += 1;
+        traffic.services = traffic.services.plus(ledger);
+        traffic.service_count += 1;
     };
     // Each before those that it calls, so that none calls one that is gone; the queue's reader before the queue.
     for (service, records) in running.into_iter().rev() {
@@ -177,6 +184,7 @@ fn traffic(args: &DemoArgs, plan: &Plan, collector: &Collector) -> Result<Traffi
             false => service.end()?,
         }
     }
+    traffic.devices = collector.finish().total();
     Ok(traffic)
 }
 
@@ -200,7 +208,7 @@ pub(crate) enum DemoError {
     /// No such incident.
     Incident,
     /// No port on loopback.
-    Listen(io::Error),
+    Listen(services::shop::Failure),
     /// A process could not be started.
     Start {
         name: &'static str,

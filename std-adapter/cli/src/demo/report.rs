@@ -40,17 +40,7 @@ pub(crate) fn print(
         }
     }
 
-    let verdict = if traffic.balances() {
-        "balanced"
-    } else {
-        "DOES NOT BALANCE"
-    };
-    writeln!(out, "\nLedger: {verdict}: {}", traffic.ledger)?;
-    writeln!(
-        out,
-        "  {} processes recorded, {} spans arrived here",
-        traffic.processes, traffic.arrived,
-    )?;
+    ledger(traffic, &mut out)?;
     if let Some(forwarded) = forwarded {
         writeln!(out, "Sent to {forwarded}")?;
     }
@@ -65,4 +55,26 @@ pub(crate) fn print(
          examples/checkout/ has the services' code, std-adapter/README.md how to trace your own\n"
     )?;
     out.flush()
+}
+
+/// Started and what became of it, summed over every process.
+fn ledger(traffic: &Traffic, out: &mut impl Write) -> io::Result<()> {
+    let (services, devices) = (&traffic.services, &traffic.devices);
+    let started = services.started + devices.link.started;
+    let exported = services.exported + devices.exported();
+    let verdict = match traffic.balances() {
+        true => "balanced",
+        false => "DOES NOT BALANCE",
+    };
+    writeln!(
+        out,
+        "\nLedger: {verdict}: {started} started = {exported} exported{}; {} arrived",
+        match started - exported.min(started) {
+            0 => String::new(),
+            others => format!(" + {others} others"),
+        },
+        traffic.arrived,
+    )?;
+    writeln!(out, "  {} services: {services}", traffic.service_count)?;
+    writeln!(out, "  1 device:   {devices}")
 }

@@ -1,10 +1,11 @@
 //! Encoded batches on their way to one destination: a bounded queue, and the thread that sends.
 //!
-//! Input: batches from the drain. Output: what became of their spans. Bound: spans and bytes; what finds
+//! Input: batches from the recorder's drain or a gateway. Output: what became of their spans. Bound: spans and bytes; what finds
 //! the queue full is counted and never waits.
 
-use super::ledger::Ledger;
-use crate::export::{Batch, ExportOutcome, SpanExporter};
+use super::{Batch, ExportOutcome, SpanExporter};
+use crate::receiver::DestinationLedger;
+use crate::recorder::Ledger;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,38 @@ const MAX_BYTES: usize = 64 << 20;
 pub(crate) struct Encoded {
     pub(crate) body: Arc<[u8]>,
     pub(crate) spans: u64,
+    /// Whose spans they are, where several sources share a queue.
+    pub(crate) owner: Option<Arc<Fate>>,
+}
+
+/// What became of one source's spans at one destination.
+#[derive(Debug, Default)]
+pub(crate) struct Fate(Mutex<DestinationLedger>);
+
+impl Fate {
+    fn with(&self, change: impl FnOnce(&mut DestinationLedger)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    pub(crate) fn read(&self) -> DestinationLedger {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    pub(crate) fn buffered(&self) {
+        self.with(|fate| fate.buffered += 1);
+    }
+    pub(crate) fn too_large(&self) {
+        self.with(|fate| fate.too_large += 1);
+    }
+}
+
+impl Encoded {
+    fn settle(&self, count: impl FnOnce(&mut DestinationLedger)) {
+        if let Some(owner) = &self.owner {
+            owner.with(|fate| {
+                fate.buffered = fate.buffered.saturating_sub(self.spans);
+                count(fate);
+            });
+        }
+    }
 }
 
 pub(crate) struct Queue {
@@ -55,6 +88,7 @@ impl Queue {
                 || state.bytes + batch.body.len() > MAX_BYTES);
         if full || state.closed {
             state.done.queue_full += batch.spans;
+            batch.settle(|fate| fate.queue_full += batch.spans);
             return;
         }
         state.spans += batch.spans;
@@ -87,6 +121,13 @@ impl Queue {
             let mut state = self.state();
             state.sending = 0;
             state.count(&outcome);
+            batch.settle(|fate| {
+                fate.exported += outcome.exported;
+                fate.rejected += outcome.rejected;
+                fate.indeterminate += outcome.indeterminate;
+                fate.failed += outcome.failed;
+                fate.too_large += outcome.too_large;
+            });
             self.changed.notify_all();
         }
     }
@@ -143,8 +184,12 @@ impl Queue {
         let mut state = self.state();
         state.closed = true;
         if give_up {
-            let spans: u64 = state.batches.drain(..).map(|batch| batch.spans).sum();
-            state.done.failed += spans;
+            let mut failed = 0;
+            for batch in state.batches.drain(..) {
+                batch.settle(|fate| fate.failed += batch.spans);
+                failed += batch.spans;
+            }
+            state.done.failed += failed;
             state.spans = 0;
             state.bytes = 0;
         }

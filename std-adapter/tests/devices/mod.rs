@@ -1,0 +1,204 @@
+//! Devices for tests: the core alone, over any stream.
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+
+use embedded_io::ErrorType;
+use spanlet::drain::{Delivery, Drain, RecordSource};
+use spanlet::frame::{
+    Body, DeviceCounters, Epoch, Frame, Hello, Link, Message, Progress, ResourceEncoder,
+    StreamDecoder,
+};
+use spanlet::{AlwaysOn, Clock, DeviceIds, InlineBuf, Span, TickRate, Ticks, Tracer};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Microseconds since the first look.
+pub struct HostMicros;
+impl Clock for HostMicros {
+    fn now(&self) -> Ticks {
+        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        let start = START.get_or_init(Instant::now);
+        // As a device that has been up for a while.
+        Ticks(7_000_000 + start.elapsed().as_micros() as u64)
+    }
+    fn rate(&self) -> TickRate {
+        TickRate::MICROSECONDS
+    }
+}
+
+pub const RING: usize = 16_384;
+pub type DeviceTracer = Tracer<HostMicros, DeviceIds, AlwaysOn, RING>;
+pub type DeviceSpan = Span<&'static DeviceTracer, InlineBuf<40>>;
+
+/// A tracer that lives as long as the test.
+pub fn tracer(device: u64) -> &'static DeviceTracer {
+    let tracer = Tracer::new(HostMicros, DeviceIds::unset(), AlwaysOn);
+    tracer.ids().set(device, 1);
+    Box::leak(Box::new(tracer))
+}
+
+/// One reading: two spans.
+pub fn work(tracer: &'static DeviceTracer, n: i64) {
+    let mut parent: DeviceSpan = tracer.span("reading").start();
+    parent.set_attribute("n", n);
+    let mut child: DeviceSpan = tracer.span("sample adc").parent(&parent).start();
+    child.set_attribute("channel", 3);
+    child.set_attribute("volts", 1.25);
+    child.add_event("settled", &[]);
+}
+
+/// What a stream of std is to the core.
+pub struct Io<T>(pub T);
+impl<T> ErrorType for Io<T> {
+    type Error = embedded_io::ErrorKind;
+}
+impl<T: Write> embedded_io::Write for Io<T> {
+    fn write(&mut self, buf: &[u8]) -> Result<usize, Self::Error> {
+        self.0.write(buf).map_err(|error| error.kind().into())
+    }
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        self.0.flush().map_err(|error| error.kind().into())
+    }
+}
+
+/// Says hello as `name`, through `send`.
+pub fn with_hello<T>(name: &str, capabilities: u32, send: impl FnOnce(&Message<'_>) -> T) -> T {
+    let mut resource: ResourceEncoder<128> = ResourceEncoder::new();
+    assert!(resource.add("service.name", name));
+    assert!(resource.add("hw.revision", 3));
+    send(&Message::Hello(Hello {
+        device_id: name,
+        build_id: b"fw 1.2.3",
+        tick_hz: 1_000_000,
+        capabilities,
+        scope_name: "sensor-fw",
+        scope_version: "1.2.3",
+        scope_schema_url: "",
+        resource: resource.attributes(),
+    }))
+}
+
+pub type DeviceDrain = Drain<2048, 64>;
+
+/// A device with a link to the gateway.
+pub struct Device<S: RecordSource> {
+    pub name: String,
+    pub capabilities: u32,
+    pub drain: Box<DeviceDrain>,
+    pub source: S,
+    link: Option<TcpStream>,
+    decoder: Box<StreamDecoder<1024>>,
+    pub hellos_wanted: u32,
+    pub acks: u32,
+}
+
+pub fn device(
+    name: &str,
+    epoch: u64,
+    delivery: Delivery,
+    tracer: &'static DeviceTracer,
+) -> Device<impl RecordSource> {
+    let capabilities = match delivery {
+        Delivery::OneWay => 0,
+        Delivery::Acknowledged { .. } => Hello::ACKNOWLEDGED | Hello::CLOCK,
+    };
+    // As on real links, frames are short.
+    let link = Link::stream().with_mtu(400);
+    Device {
+        name: name.to_owned(),
+        capabilities,
+        drain: Box::new(Drain::new(Epoch(epoch), link, delivery)),
+        source: tracer.records().expect("nobody else drains"),
+        link: None,
+        decoder: Box::default(),
+        hellos_wanted: 0,
+        acks: 0,
+    }
+}
+
+impl<S: RecordSource> Device<S> {
+    pub fn connect(&mut self, to: SocketAddr) {
+        let mut stream = TcpStream::connect(to).expect("the gateway listens");
+        stream
+            .set_read_timeout(Some(Duration::from_millis(2)))
+            .unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.write_all(&[0]).unwrap();
+        self.link = Some(stream);
+        self.decoder = Box::default();
+        self.hello();
+    }
+    /// As [`connect`](Self::connect), without a word.
+    pub fn connect_silently(&mut self, to: SocketAddr) {
+        self.connect(to);
+        let _ = self.drain.failed(&mut self.source);
+    }
+    pub fn disconnect(&mut self) {
+        self.link = None;
+    }
+    pub fn hello(&mut self) {
+        let drain = &mut self.drain;
+        let queued = with_hello(&self.name, self.capabilities, |hello| drain.message(hello));
+        assert!(queued, "nothing else is on its way");
+    }
+    /// Sends what there is; false if the link is gone.
+    pub fn send(&mut self) -> bool {
+        self.drain.heartbeat();
+        let Some(link) = &mut self.link else {
+            return false;
+        };
+        let done = self
+            .drain
+            .drain(&mut self.source, &mut Io(link), &HostMicros, 1000);
+        if done.is_err() {
+            self.link = None;
+        }
+        done.is_ok()
+    }
+    /// Reads what the gateway says, and answers.
+    pub fn listen(&mut self) {
+        let mut buffer = [0; 512];
+        let Some(link) = &mut self.link else { return };
+        let Ok(n) = link.read(&mut buffer) else {
+            return;
+        };
+        let (mut input, mut pongs, mut hello) = (&buffer[..n], Vec::new(), false);
+        while let Progress::Frame(frame) = self.decoder.feed(&mut input) {
+            let frame = Frame::parse(frame).expect("TCP keeps frames whole");
+            let Body::Message(message) = frame.body() else {
+                panic!("only messages go down")
+            };
+            hello |= matches!(message, Message::SendHello);
+            self.acks += u32::from(matches!(message, Message::Ack(_)));
+            let now = HostMicros.now();
+            pongs.extend(self.drain.handle(&mut self.source, message, now));
+        }
+        if hello {
+            self.hellos_wanted += 1;
+            self.send();
+            self.hello();
+        }
+        for pong in pongs {
+            self.send();
+            assert!(self.drain.message(&Message::ClockPong(pong)));
+            self.send();
+        }
+    }
+    pub fn counters(&mut self) -> DeviceCounters {
+        self.source.counters()
+    }
+}
+
+/// Waits until `done`, for ten seconds at most.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub fn unix_ns() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap().as_nanos() as u64
+}
