@@ -26,8 +26,12 @@ pub struct Local;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct ThreadCounters {
-    started: AtomicU64,
-    sampled_out: AtomicU64,
+    /// Spans that started to record.
+    recording: AtomicU64,
+    /// Spans that the sampler dropped at their start.
+    dropped: AtomicU64,
+    /// Spans that were recorded in case they fail, and did not.
+    let_go: AtomicU64,
     ended: AtomicU64,
 }
 
@@ -36,8 +40,10 @@ impl ThreadCounters {
     pub(crate) fn read(&self) -> (u64, u64, u64) {
         // ORDERING: the end first, so that a span in between counts as open and never as ended twice.
         let ended = self.ended.load(Relaxed);
-        let sampled_out = self.sampled_out.load(Relaxed);
-        (self.started.load(Relaxed), sampled_out, ended)
+        let let_go = self.let_go.load(Relaxed);
+        let dropped = self.dropped.load(Relaxed);
+        let recording = self.recording.load(Relaxed);
+        (recording + dropped, dropped + let_go, ended)
     }
 }
 
@@ -251,7 +257,7 @@ impl Recorder for Local {
         self.here().is_some_and(|here| {
             let keep = here.shared.escalate(ended);
             if !keep {
-                add_one(&here.counters.sampled_out);
+                add_one(&here.counters.let_go);
             }
             keep
         })
@@ -261,10 +267,11 @@ impl Recorder for Local {
 impl ThreadState {
     #[inline(always)]
     fn started(&self, recording: bool) {
-        add_one(&self.counters.started);
-        if !recording {
-            add_one(&self.counters.sampled_out);
-        }
+        add_one(if recording {
+            &self.counters.recording
+        } else {
+            &self.counters.dropped
+        });
     }
 }
 
