@@ -45,7 +45,7 @@ pub trait Recorder: Copy {
         SpanStart {
             sampling,
             span_id,
-            limits: self.limits(),
+            limits: OpenLimits::new(&self.limits()),
             at: match at {
                 _ if !recording => Ticks(0),
                 Some(at) => at,
@@ -104,7 +104,7 @@ pub struct SpanStart {
     /// The span's id.
     pub span_id: SpanId,
     /// The span's limits.
-    pub limits: SpanLimits,
+    pub limits: OpenLimits,
     /// When it starts: the time that was asked for, or the present; not looked at for a dropped span.
     pub at: Ticks,
 }
@@ -220,6 +220,34 @@ impl SpanLimits {
         link_attribute_count: 128,
         attribute_value_length: u32::MAX,
     };
+}
+
+/// The limits that an open span keeps, in one word: a recorder makes it once and hands it to every span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenLimits(u64);
+
+impl OpenLimits {
+    /// Of these limits. Those of events, links and texts are asked for when they matter.
+    pub const fn new(limits: &SpanLimits) -> Self {
+        let careful = limits.attribute_count == 0 || limits.attribute_value_length != u32::MAX;
+        OpenLimits(
+            limits.attribute_count as u64
+                | (limits.event_count as u64) << 16
+                | (limits.link_count as u64) << 32
+                | (careful as u64) << 63,
+        )
+    }
+    /// Attributes, events, links.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the halfwords")]
+    pub(crate) const fn counts(self) -> [u16; 3] {
+        [self.0 as u16, (self.0 >> 16) as u16, (self.0 >> 32) as u16]
+    }
+    /// Whether every attribute has to be looked at: none is allowed, or its text may have to be cut.
+    #[inline(always)]
+    pub(crate) const fn are_careful(self) -> bool {
+        self.0 >> 63 != 0
+    }
 }
 
 impl Default for SpanLimits {

@@ -1,7 +1,7 @@
 //! Starting a span: name, parent, sampling, ids, time.
 
 use super::*;
-use crate::recorder::SpanLimits;
+use crate::recorder::OpenLimits;
 use crate::sampler::{SamplingDecision, SamplingParameters, ThresholdUpdate};
 
 /// Something that a span can be a child of: a [`SpanContext`], an open span, what was extracted from a
@@ -18,7 +18,13 @@ pub trait ParentContext {
 impl ParentContext for SpanContext {
     #[inline(always)]
     fn span_context(&self) -> Option<SpanContext> {
-        Some(*self)
+        // Put together anew: of a copied one LLVM does not know that it is not `None`.
+        let context = SpanContext::new(self.trace_id(), self.span_id(), self.flags());
+        Some(if self.is_remote() {
+            context.remote()
+        } else {
+            context
+        })
     }
 }
 impl ParentContext for Option<SpanContext> {
@@ -195,7 +201,7 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
             return Span::start_with(
                 rec,
                 words,
-                &limits,
+                limits,
                 &Extras {
                     scope,
                     trace_state: self.trace_state,
@@ -205,7 +211,7 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
                 },
             );
         }
-        Span::recording(rec, words, &limits)
+        Span::recording(rec, words, limits)
     }
 }
 
@@ -221,12 +227,12 @@ struct Extras<'b> {
 impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// An open span without entries; `words` are those of its header up to the start, and the name's.
     #[inline(always)]
-    fn recording(rec: R, words: [u64; 7], limits: &SpanLimits) -> Self {
+    fn recording(rec: R, words: [u64; 7], limits: OpenLimits) -> Self {
         let [meta, high, low, span, parent, start, name] = words.map(MaybeUninit::new);
         // INVARIANT: the layout of `record`: META, TRACE (two words), SPAN, PARENT, START, END, NAME.
         const { assert!(META == 0 && TRACE == 1 && SPAN == 3 && PARENT == 4 && START == 5) };
         const { assert!(END == 6 && NAME == 7 && HEADER == 8) };
-        let careful = limits.attribute_count == 0 || limits.attribute_value_length != u32::MAX;
+        let [attributes, events, links] = limits.counts();
         Span {
             header: [
                 meta,
@@ -241,18 +247,18 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             rec,
             pos: 0,
             left: Left {
-                attributes: limits.attribute_count,
-                events: limits.event_count,
-                links: limits.link_count,
+                attributes,
+                events,
+                links,
             },
-            seen: if careful { ALL_SEEN } else { 0 },
+            seen: if limits.are_careful() { ALL_SEEN } else { 0 },
             dropped: MaybeUninit::uninit(),
             buf: B::new(),
         }
     }
     /// An open span with whatever it starts with.
     #[inline(never)]
-    fn start_with(rec: R, words: [u64; 7], limits: &SpanLimits, extras: &Extras<'_>) -> Self {
+    fn start_with(rec: R, words: [u64; 7], limits: OpenLimits, extras: &Extras<'_>) -> Self {
         let mut span = Span::recording(rec, words, limits);
         if extras.scope.is_some()
             || extras.trace_state.is_some()

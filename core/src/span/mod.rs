@@ -129,7 +129,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         }
         let bit = key_bit(key);
         if self.seen & bit != 0 || key.is_empty() {
-            return self.attribute_carefully(key, value);
+            return self.attribute_carefully(key, apart(value));
         }
         if EntryWriter::attribute(self, key, 0, value) {
             self.saw(bit);
@@ -289,6 +289,20 @@ impl<R: Recorder, B: SpanBuf> Drop for Span<R, B> {
         if self.is_recording() {
             self.finish();
         }
+    }
+}
+
+/// The same value, in memory of its own: a value that a call sees has to be there in full before, for the usual
+/// way too, which only needs its parts.
+#[inline(always)]
+fn apart(value: Value<'_>) -> Value<'_> {
+    match value {
+        Value::Bool(v) => Value::Bool(v),
+        Value::I64(v) => Value::I64(v),
+        Value::F64(v) => Value::F64(v),
+        Value::Str(text) => Value::Str(text),
+        Value::Static(text) => Value::Static(text),
+        other => other,
     }
 }
 

@@ -7,7 +7,7 @@ use super::clock::HostClock;
 use super::shared::{RingMemory, Shared};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use spanlet::{
-    EndedUnsampled, FinishedSpan, IdGenerator, LocalIds, Recorder, SamplingDecision,
+    EndedUnsampled, FinishedSpan, IdGenerator, LocalIds, OpenLimits, Recorder, SamplingDecision,
     SamplingParameters, SamplingResult, SpanBuilder, SpanContext, SpanId, SpanLimits, SpanProducer,
     SpanStart, Ticks, TraceFlags, TraceId,
 };
@@ -58,7 +58,7 @@ pub(crate) struct ThreadState {
     producer: SpanProducer<'static>,
     clock: HostClock,
     ids: LocalIds,
-    limits: SpanLimits,
+    open_limits: OpenLimits,
     current: Cell<Option<SpanContext>>,
     counters: Arc<ThreadCounters>,
     shared: &'static Shared,
@@ -124,7 +124,7 @@ fn register() -> bool {
                 producer,
                 clock: shared.clock.clone(),
                 ids: LocalIds::new(seed()),
-                limits: shared.limits,
+                open_limits: OpenLimits::new(&shared.limits),
                 current: Cell::new(None),
                 counters,
                 shared,
@@ -216,7 +216,7 @@ impl Recorder for Local {
         SpanStart {
             sampling,
             span_id,
-            limits: here.limits,
+            limits: here.open_limits,
             at: match at {
                 _ if !recording => Ticks(0),
                 Some(at) => at,
@@ -226,7 +226,8 @@ impl Recorder for Local {
     }
     #[inline(always)]
     fn limits(self) -> SpanLimits {
-        self.known().map_or(SpanLimits::DEFAULT, |here| here.limits)
+        self.known()
+            .map_or(SpanLimits::DEFAULT, |here| here.shared.limits)
     }
     #[inline(always)]
     fn current(self) -> Option<SpanContext> {
@@ -281,7 +282,7 @@ fn gone() -> SpanStart {
     SpanStart {
         sampling: SamplingResult::new(SamplingDecision::Drop),
         span_id: NO_IDS.span_id(),
-        limits: SpanLimits::DEFAULT,
+        limits: OpenLimits::new(&SpanLimits::DEFAULT),
         at: Ticks(0),
     }
 }
