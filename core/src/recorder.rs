@@ -222,31 +222,30 @@ impl SpanLimits {
     };
 }
 
-/// The limits that an open span keeps, in one word: a recorder makes it once and hands it to every span.
+/// The limits that an open span keeps, as it keeps them: a recorder makes them once and hands them to every
+/// span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenLimits(u64);
+pub struct OpenLimits {
+    /// Attributes, events and links that are left; four, so that they are copied as one word.
+    pub(crate) left: [u16; 4],
+    /// All bits where every attribute has to be looked at: none is allowed, or its text may have to be cut.
+    pub(crate) seen: u64,
+}
 
 impl OpenLimits {
     /// Of these limits. Those of events, links and texts are asked for when they matter.
+    #[inline(always)]
     pub const fn new(limits: &SpanLimits) -> Self {
         let careful = limits.attribute_count == 0 || limits.attribute_value_length != u32::MAX;
-        OpenLimits(
-            limits.attribute_count as u64
-                | (limits.event_count as u64) << 16
-                | (limits.link_count as u64) << 32
-                | (careful as u64) << 63,
-        )
-    }
-    /// Attributes, events, links.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "takes the halfwords")]
-    pub(crate) const fn counts(self) -> [u16; 3] {
-        [self.0 as u16, (self.0 >> 16) as u16, (self.0 >> 32) as u16]
-    }
-    /// Whether every attribute has to be looked at: none is allowed, or its text may have to be cut.
-    #[inline(always)]
-    pub(crate) const fn are_careful(self) -> bool {
-        self.0 >> 63 != 0
+        OpenLimits {
+            left: [
+                limits.attribute_count,
+                limits.event_count,
+                limits.link_count,
+                0,
+            ],
+            seen: if careful { u64::MAX } else { 0 },
+        }
     }
 }
 

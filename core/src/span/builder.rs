@@ -191,7 +191,8 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
         } else {
             pack("")
         };
-        let words = [bits, high, low, span_id.to_word(), parent_word, at.0, name];
+        // Made where it is used: one that the call sees would have to lie in memory for both.
+        let words = || [bits, high, low, span_id.to_word(), parent_word, at.0, name];
         if scope.is_some()
             || self.trace_state.is_some()
             || matches!(sampling.threshold, ThresholdUpdate::Set(_))
@@ -200,7 +201,7 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
         {
             return Span::start_with(
                 rec,
-                words,
+                words(),
                 limits,
                 &Extras {
                     scope,
@@ -211,7 +212,7 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
                 },
             );
         }
-        Span::recording(rec, words, limits)
+        Span::recording(rec, words(), limits)
     }
 }
 
@@ -232,7 +233,6 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         // INVARIANT: the layout of `record`: META, TRACE (two words), SPAN, PARENT, START, END, NAME.
         const { assert!(META == 0 && TRACE == 1 && SPAN == 3 && PARENT == 4 && START == 5) };
         const { assert!(END == 6 && NAME == 7 && HEADER == 8) };
-        let [attributes, events, links] = limits.counts();
         Span {
             header: [
                 meta,
@@ -246,12 +246,8 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             ],
             rec,
             pos: 0,
-            left: Left {
-                attributes,
-                events,
-                links,
-            },
-            seen: if limits.are_careful() { ALL_SEEN } else { 0 },
+            left: limits.left,
+            seen: limits.seen,
             dropped: MaybeUninit::uninit(),
             buf: B::new(),
         }
@@ -283,11 +279,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             header: [meta, high, low, span, none, none, none, none],
             rec,
             pos: OFF,
-            left: Left {
-                attributes: 0,
-                events: 0,
-                links: 0,
-            },
+            left: [0; 4],
             seen: 0,
             dropped: MaybeUninit::uninit(),
             buf: B::new(),
