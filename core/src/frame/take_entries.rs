@@ -246,7 +246,7 @@ impl<'s, S: Symbols + ?Sized> Writer<'s, 's, S> {
             } else if code == entry_code::END && left.is_none() {
                 return Ok(take);
             } else {
-                take = self.other(take, code, of_item, head, &start)?;
+                take = self.other(take, code, of_item, (head.trace, head.start), start)?;
             }
         }
     }
@@ -334,13 +334,13 @@ impl<'s, S: Symbols + ?Sized> Writer<'s, 's, S> {
         mut take: Take<'f>,
         code: u8,
         of_item: bool,
-        head: &Head<'f>,
-        start: &Take<'f>,
+        (trace, start_ticks): ([u64; 2], u64),
+        start: Take<'f>,
     ) -> Result<Take<'f>, Malformed> {
         match (code, of_item) {
             (entry_code::EVENT, false) => {
                 let name = take_text_ref(&mut take)?;
-                let ticks = head.start.wrapping_add(take.signed()? as u64);
+                let ticks = start_ticks.wrapping_add(take.signed()? as u64);
                 match self.resolve(name) {
                     Ok(name) if packs(name, KEY_BITS) => {
                         self.whole &= EntryWriter::event(&mut self.to, name, ticks);
@@ -360,7 +360,7 @@ impl<'s, S: Symbols + ?Sized> Writer<'s, 's, S> {
                     return Err(start.error(MalformedKind::UnknownCode));
                 }
                 let trace = if bits & entry_code::LINK_SAME_TRACE != 0 {
-                    TraceId::from_words(head.trace)
+                    TraceId::from_words(trace)
                 } else {
                     TraceId::from_bytes(take.array()?)
                 };
