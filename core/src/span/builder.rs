@@ -17,19 +17,19 @@ pub trait ParentContext {
 impl ParentContext for SpanContext {
     #[inline(always)]
     fn span_context(&self) -> Option<SpanContext> {
-        Some(*self)
+        self.is_valid().then_some(*self)
     }
 }
 impl ParentContext for Option<SpanContext> {
     #[inline(always)]
     fn span_context(&self) -> Option<SpanContext> {
-        *self
+        self.filter(SpanContext::is_valid)
     }
 }
 impl<R: Recorder, B: SpanBuf> ParentContext for Span<R, B> {
     #[inline(always)]
     fn span_context(&self) -> Option<SpanContext> {
-        Some(self.context())
+        self.context().span_context()
     }
     #[inline(always)]
     fn trace_state(&self) -> Option<&str> {
