@@ -91,11 +91,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
 /// Runs `work` with `context` as the current one, or as it is if there is none: a span without a tracer
 /// is nobody's parent.
 #[inline]
-fn in_context<R: Recorder, T>(
-    recorder: R,
-    context: &SpanContext,
-    work: impl FnOnce() -> T,
-) -> T {
+fn in_context<R: Recorder, T>(recorder: R, context: &SpanContext, work: impl FnOnce() -> T) -> T {
     if context.is_valid() {
         recorder.with_current(context, work)
     } else {
