@@ -18,6 +18,9 @@ pub trait ParentContext {
 impl ParentContext for SpanContext {
     #[inline(always)]
     fn span_context(&self) -> Option<SpanContext> {
+        if !self.is_valid() {
+            return None;
+        }
         // Put together anew: of a copied one LLVM does not know that it is not `None`.
         let context = SpanContext::new(self.trace_id(), self.span_id(), self.flags());
         Some(if self.is_remote() {
@@ -30,13 +33,13 @@ impl ParentContext for SpanContext {
 impl ParentContext for Option<SpanContext> {
     #[inline(always)]
     fn span_context(&self) -> Option<SpanContext> {
-        *self
+        self.filter(SpanContext::is_valid)
     }
 }
 impl<R: Recorder, B: SpanBuf> ParentContext for Span<R, B> {
     #[inline(always)]
     fn span_context(&self) -> Option<SpanContext> {
-        Some(self.context())
+        self.context().span_context()
     }
     #[inline(always)]
     fn trace_state(&self) -> Option<&str> {

@@ -306,7 +306,10 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         let mut message = Message::default();
         // A full message is not a failure: the rest is cut.
         let _ = write!(message, "{error}");
-        while let Some(error) = source {
+        // Ends even if an error is its own source: each round fills at least two bytes.
+        while let Some(error) = source
+            && message.0.len() < MESSAGE
+        {
             let _ = write!(message, ": {error}");
             source = error.source();
         }
@@ -359,7 +362,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         let limit = limits.link_attribute_count as usize;
         let n = item_words(attributes, limit, limits.attribute_value_length)
             .saturating_add(trace_state.map_or(0, EntryWriter::text_words));
-        if self.left[LINKS] == 0 || !self.has_room(LINK_WORDS.saturating_add(n)) {
+        if self.left[LINKS] == 0 || !to.is_valid() || !self.has_room(LINK_WORDS.saturating_add(n)) {
             return self.count(Dropped::Link);
         }
         self.left[LINKS] -= 1;

@@ -195,7 +195,8 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         }
     }
 
-    /// Adds a link to a span of this trace or another, kept whole or dropped whole and counted.
+    /// Adds a link to a span of this trace or another, kept whole or dropped whole and counted. A context
+    /// that is [none](SpanContext::is_valid) counts as dropped.
     #[inline(always)]
     pub fn add_link(&mut self, to: &SpanContext, attributes: &[KeyValue<'_>]) -> &mut Self {
         self.add_link_with_state(to, None, attributes)
