@@ -1,10 +1,12 @@
 //! The std adapter of spanlet.
 //!
-//! [`config`] (what the environment asks for) → `recorder` (spans of this process: [`Telemetry`]) → [`export`] (encoded batches to a collector) →
+//! [`config`] (what the environment asks for) → [`propagation`] (context of requests) → `recorder` (spans of this process: [`Telemetry`]) → [`export`] (encoded batches to a collector) →
 //! [`receiver`] (what takes them in, for tests and demonstrations) → [`trace`] (traces as people see them).
 #![deny(unsafe_code)]
 
 pub mod config;
+
+pub mod propagation;
 
 mod recorder;
 

@@ -75,6 +75,7 @@ pub struct TelemetryBuilder {
     scope: InstrumentationScope<'static>,
     ring_bytes: usize,
     escalate_after: Option<Duration>,
+    id_seed: Option<u64>,
 }
 
 /// Why recording could not be set up.
@@ -158,6 +159,12 @@ impl TelemetryBuilder {
         self.escalate_after = Some(duration);
         self
     }
+    /// Makes ids repeatable, **for tests and demonstrations only**: each thread's follow from `seed` and
+    /// from its turn among the threads that start spans. Two processes with the same seed make the same ids.
+    pub fn id_seed(mut self, seed: u64) -> Self {
+        self.id_seed = Some(seed);
+        self
+    }
 
     /// Starts recording.
     ///
@@ -191,6 +198,7 @@ impl TelemetryBuilder {
             sampler_of(self.sampler, &config),
             ring_words,
             escalate_after,
+            self.id_seed,
         );
         let shared = shared.install().ok_or(InstallError::AlreadyInstalled)?;
         telemetry.shared = Some(shared);
@@ -271,6 +279,7 @@ impl Telemetry {
             scope: InstrumentationScope::new(""),
             ring_bytes: RING_BYTES,
             escalate_after: None,
+            id_seed: None,
         }
     }
     /// Sends what has ended so far. `false` if `timeout` ran out first.

@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) ring_words: usize,
     /// Ticks from which on an unsampled span is kept; none without escalation.
     pub(crate) escalate_after: Option<u64>,
+    /// From which each thread's ids follow; none for those of the operating system.
+    pub(crate) id_seed: Option<u64>,
     threads: Mutex<Threads>,
 }
 
@@ -32,6 +34,8 @@ struct Threads {
     counters: Vec<Arc<ThreadCounters>>,
     /// What threads that are gone had counted: started, sampled out, ended.
     gone: (u64, u64, u64),
+    /// Seeds given out.
+    seeds: u64,
 }
 
 /// The drain's end of a thread's ring.
@@ -109,6 +113,7 @@ impl Shared {
         sampler: ProcessSampler,
         ring_words: usize,
         escalate_after: Option<u64>,
+        id_seed: Option<u64>,
     ) -> Self {
         Shared {
             clock,
@@ -116,6 +121,7 @@ impl Shared {
             sampler,
             ring_words,
             escalate_after,
+            id_seed,
             threads: Mutex::default(),
         }
     }
@@ -152,6 +158,17 @@ impl Shared {
         threads.new.push(ThreadRing::new(consumer));
         threads.counters.push(counters.clone());
         Some((producer, counters))
+    }
+    /// The seed of the next thread, where it is not the operating system's.
+    pub(crate) fn next_seed(&self) -> Option<[u8; 16]> {
+        let seed = self.id_seed?;
+        let mut threads = self.threads();
+        threads.seeds += 1;
+        let mut bytes = [0; 16];
+        let (low, high) = bytes.split_at_mut(8);
+        low.copy_from_slice(&seed.to_le_bytes());
+        high.copy_from_slice(&threads.seeds.to_le_bytes());
+        Some(bytes)
     }
     /// Rings of threads that the drain does not know yet.
     pub(crate) fn take_new(&self) -> Vec<ThreadRing> {

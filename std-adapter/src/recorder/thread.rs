@@ -113,7 +113,7 @@ fn register() -> *const ThreadState {
             let state = Box::new(ThreadState {
                 producer,
                 clock: shared.clock.clone(),
-                ids: LocalIds::new(seed()),
+                ids: LocalIds::new(shared.next_seed().unwrap_or_else(seed)),
                 limits: shared.limits,
                 current: Cell::new(None),
                 counters,
