@@ -11,17 +11,11 @@ pub(crate) fn main() -> Result<(), Failure> {
 
 fn checkout(shop: &Shop, request: &mut Request) -> Result<u16, Failure> {
     let mut span = request.span("POST /checkout");
-    span.set_attribute(
-        "client.channel",
-        request
-            .context
-            .baggage("checkout.channel")
-            .as_deref()
-            .unwrap_or("web"),
-    );
+    if let Some(channel) = request.context.baggage("checkout.channel") {
+        span.set_attribute("checkout.channel", channel.as_str());
+    }
     shop.work("gateway.route");
-    let order = ("POST /orders", "order-service.shop.internal", "/orders");
-    let status = shop.call(order, &span, request).send()?;
+    let status = shop.call("POST /orders", "order-service", &span, request)?;
     shop.work("gateway.answer");
     Ok(request.end(span, status))
 }
@@ -29,11 +23,6 @@ fn checkout(shop: &Shop, request: &mut Request) -> Result<u16, Failure> {
 fn stock(shop: &Shop, request: &mut Request) -> Result<u16, Failure> {
     let span = request.span("GET /stock/{sku}");
     shop.work("gateway.stock");
-    let inventory = (
-        "GET /stock/{sku}",
-        "inventory-service.shop.internal",
-        request.path(),
-    );
-    let status = shop.call(inventory, &span, request).send()?;
+    let status = shop.call("GET /stock/{sku}", "inventory-service", &span, request)?;
     Ok(request.end(span, status))
 }

@@ -1,6 +1,7 @@
 //! inventory-service: reserves articles, and answers questions about the stock from a cache and a database.
 
-use super::shop::{Failure, Refused, Request, Shop, database};
+use super::client::query;
+use super::shop::{Failure, Refused, Request, Shop};
 use spanlet::KeyValue;
 
 pub(crate) fn main() -> Result<(), Failure> {
@@ -21,29 +22,21 @@ fn reserve(shop: &Shop, request: &mut Request) -> Result<u16, Failure> {
 
 fn stock(shop: &Shop, request: &mut Request) -> Result<u16, Failure> {
     let span = request.span("GET /stock/{sku}");
-    let sku = request
-        .path()
-        .rsplit('/')
-        .next()
-        .and_then(|sku| sku.parse().ok())
-        .unwrap_or(0);
-    let mut cache = database("redis", "GET stock:{sku}", "GET stock", &span);
+    let sku = request.path().rsplit('/').next().unwrap_or_default();
+    let sku: i64 = sku.parse()?;
+    let is_lost = shop.plan.stock_fails(sku);
+    let mut cache = query("GET stock", "redis", "GET stock:{sku}", &span);
     shop.work("stock.cache");
-    let is_hit = shop.plan.dice(request.path()) % 2 == 0 && !shop.plan.stock_fails(sku);
-    if is_hit {
+    if !is_lost && shop.plan.dice(request.path()) % 2 == 0 {
         return Ok(request.end(span, 200));
     }
-    cache.add_event("cache.miss", &[KeyValue::new("sku", i64::try_from(sku)?)]);
+    cache.add_event("cache.miss", &[KeyValue::new("sku", sku)]);
     cache.end();
-    let mut query = database(
-        "postgresql",
-        "SELECT count FROM stock WHERE sku = $1",
-        "SELECT stock",
-        &span,
-    );
+    let sql = "SELECT count FROM stock WHERE sku = $1";
+    let mut select = query("SELECT stock", "postgresql", sql, &span);
     shop.work("stock.query");
-    if shop.plan.stock_fails(sku) {
-        query.record_error(&Refused("connection to the replica lost"));
+    if is_lost {
+        select.record_error(&Refused("connection to the replica lost"));
         return Ok(request.end(span, 500));
     }
     Ok(request.end(span, 200))

@@ -5,6 +5,8 @@
 pub(crate) mod plan;
 pub(crate) mod shop;
 
+mod client;
+
 mod api_gateway;
 mod order_service;
 

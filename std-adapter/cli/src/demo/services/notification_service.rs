@@ -1,7 +1,8 @@
 //! notification-service: tells customers of their orders. From the queue: its span links to the producer's and is
 //! not its child, because nobody waits for it. In incident 2 it is called directly.
 
-use super::shop::{Failure, Message, Refused, Shop, say};
+use super::client::Message;
+use super::shop::{Failure, Refused, Shop, say};
 use spanlet::{KeyValue, ParentContext, SpanKind, Value};
 use spanlet_std::propagation::Context;
 use spanlet_std::{Span, span};
@@ -17,7 +18,7 @@ pub(crate) fn main() -> Result<(), Failure> {
     }
     say(format_args!("ready"));
     loop {
-        match shop.queue("/order.created", None)? {
+        match shop.take()? {
             Some(message) => process(&shop, &message),
             None if shop.is_stopping() => break,
             None => std::thread::sleep(std::time::Duration::from_millis(2)),

@@ -191,8 +191,8 @@ impl Plan {
         (self.dice("failure") % 3 == 0).then_some(reason)
     }
     /// Whether the request for this article in the background fails: one of them does.
-    pub(crate) fn stock_fails(&self, sku: u64) -> bool {
-        sku == self.dice("stock") % BACKGROUND
+    pub(crate) fn stock_fails(&self, sku: i64) -> bool {
+        u64::try_from(sku) == Ok(self.dice("stock") % BACKGROUND)
     }
     /// A number that follows from the seed and a word.
     pub(crate) fn dice(&self, word: &str) -> u64 {

@@ -1,13 +1,13 @@
-//! What the checkout's services share: a server, a client, and the spans of both by the conventions.
+//! What the checkout's services share: a server, and its spans by the conventions.
 //!
-//! Input: HTTP requests. Output: each one as a [`Request`] with its context; calls that carry the context on.
-//! Bound: a service handles one request at a time. It ends when its standard input does.
+//! Input: HTTP requests. Output: each one as a [`Request`] with its context. Bound: a service handles one
+//! request at a time. It ends when its standard input does.
 //!
-//! SPEC: semantic conventions, "HTTP spans", "Database client spans", "Messaging spans".
+//! SPEC: semantic conventions, "HTTP spans".
 
 use super::plan::Plan;
-use spanlet::{KeyValue, ParentContext, SpanKind, Status, Value};
-use spanlet_std::propagation::{Context, HttpFieldsMut, MessageFields, TinyHttpFields};
+use spanlet::{KeyValue, SpanKind, Status, Value};
+use spanlet_std::propagation::{Context, TinyHttpFields};
 use spanlet_std::{Span, Telemetry, span};
 use std::fmt;
 use std::io::{Read, Write};
@@ -17,15 +17,12 @@ use std::time::Duration;
 
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The baggage that may leave a service: no secrets, no personal data.
-pub(crate) const ALLOWED: &[&str] = &["tenant.id", "checkout.channel"];
-
 /// A service: server, client and telemetry of this process.
 pub(crate) struct Shop {
     pub(crate) plan: Plan,
     telemetry: Option<Telemetry>,
     server: Arc<tiny_http::Server>,
-    agent: ureq::Agent,
+    pub(crate) agent: ureq::Agent,
     stopping: Arc<AtomicBool>,
 }
 
@@ -128,73 +125,6 @@ impl Shop {
         }
         std::thread::sleep(turn);
     }
-    /// Begins a call of another service: the client's span, with its context in the headers.
-    ///
-    /// `host` is whom the request is for; its address is in an environment variable, such as `FRAUD_CHECK_URL`
-    /// for `fraud-check.shop.internal`, else `OUTSIDE_URL`.
-    pub(crate) fn call(
-        &self,
-        to: (&'static str, &'static str, &str),
-        parent: &Span,
-        request: &Request,
-    ) -> Call {
-        let (name, host, path) = to;
-        let service = host.split('.').next().unwrap_or_default();
-        let variable = format!("{}_URL", service.to_uppercase().replace('-', "_"));
-        let base = std::env::var(variable)
-            .or_else(|_| std::env::var("OUTSIDE_URL"))
-            .unwrap_or_default();
-        let method = name.split(' ').next().unwrap_or_default();
-        let address = base.trim_start_matches("http://");
-        let (peer, port) = address.rsplit_once(':').unwrap_or((address, ""));
-        let span: Span = span(name)
-            .kind(SpanKind::Client)
-            .parent(parent)
-            .attributes(&[
-                KeyValue::new("http.request.method", Value::Static(method)),
-                KeyValue::new("server.address", Value::Static(host)),
-                KeyValue::new("url.full", format!("http://{host}{path}").as_str()),
-                KeyValue::new("network.peer.address", peer),
-                KeyValue::new("network.peer.port", port.parse().unwrap_or(80_i64)),
-            ])
-            .start();
-        let mut headers = ureq::http::HeaderMap::new();
-        let injected = request
-            .context
-            .inject(&span, ALLOWED, &mut HttpFieldsMut(&mut headers));
-        Call {
-            span,
-            injected,
-            headers,
-            agent: self.agent.clone(),
-            method,
-            url: base + path,
-        }
-    }
-    /// Posts to the queue service, or gets from it; no span: it is the broker's protocol.
-    pub(crate) fn queue(
-        &self,
-        path: &str,
-        message: Option<&Message>,
-    ) -> Result<Option<Message>, Failure> {
-        let url = std::env::var("QUEUE_URL")? + path;
-        let mut response = match message {
-            Some(message) => self
-                .agent
-                .post(&url)
-                .send(serde_json::to_string(message)?)?,
-            None => self.agent.get(&url).call()?,
-        };
-        let body = response.body_mut().read_to_string()?;
-        Ok(serde_json::from_str(&body).ok())
-    }
-}
-
-/// A message of the queue: its fields carry the context, whatever carries the message.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub(crate) struct Message {
-    pub(crate) fields: MessageFields,
-    pub(crate) body: String,
 }
 
 /// A request that is being served.
@@ -247,64 +177,6 @@ impl Request {
         }
         status
     }
-}
-
-/// A call that has begun; it may be sent from another thread.
-pub(crate) struct Call {
-    pub(crate) span: Span,
-    injected: Result<(), ureq::http::Error>,
-    headers: ureq::http::HeaderMap,
-    agent: ureq::Agent,
-    method: &'static str,
-    url: String,
-}
-
-impl Call {
-    /// Sends it, waits for the answer and ends the span. Returns the status.
-    pub(crate) fn send(mut self) -> Result<u16, Failure> {
-        let sent = self.injected.map_err(Failure::from).and_then(|()| {
-            let mut request = ureq::http::Request::builder()
-                .method(self.method)
-                .uri(&self.url);
-            if let Some(headers) = request.headers_mut() {
-                headers.extend(self.headers);
-            }
-            Ok(self.agent.run(request.body(())?)?.status().as_u16())
-        });
-        match &sent {
-            Ok(status) => {
-                self.span
-                    .set_attribute("http.response.status_code", i64::from(*status));
-                if *status >= 400 {
-                    let status_text = status.to_string();
-                    self.span
-                        .set_status(Status::Error)
-                        .set_attribute("error.type", status_text.as_str());
-                }
-            }
-            Err(failure) => {
-                self.span.record_error(failure.as_ref());
-            }
-        }
-        sent
-    }
-}
-
-/// A call of a database or cache; `statement` begins with the operation.
-pub(crate) fn database(
-    system: &'static str,
-    statement: &'static str,
-    name: &'static str,
-    parent: &impl ParentContext,
-) -> Span {
-    let mut span: Span = span(name).kind(SpanKind::Client).parent(parent).start();
-    span.set_static("db.system.name", system)
-        .set_static(
-            "db.operation.name",
-            statement.split(' ').next().unwrap_or_default(),
-        )
-        .set_static("db.query.text", statement);
-    span
 }
 
 /// What a service reports as its failure.
