@@ -24,9 +24,9 @@
 
 mod fields;
 
+pub use fields::{HttpFields, HttpFieldsMut, MessageFields};
 #[cfg(feature = "tiny-http")]
 pub use fields::{NotAsciiError, TinyHttpFields, TinyHttpFieldsMut};
-pub use fields::{HttpFields, HttpFieldsMut, MessageFields};
 
 use spanlet::context::{
     AllowedBaggage, BaggageBuf, Carrier, CarrierMut, ExtractError, Propagators, TraceState,
@@ -94,12 +94,7 @@ impl Context {
         self.fault.as_ref()
     }
 
-    /// The `tracestate` that came.
-    pub fn trace_state(&self) -> &TraceStateBuf {
-        &self.trace_state
-    }
-
-    /// The `tracestate`, to add the member of this system before a span is started.
+    /// The `tracestate` that came, to add the member of this system before a span is started.
     pub fn trace_state_mut(&mut self) -> &mut TraceStateBuf {
         &mut self.trace_state
     }
