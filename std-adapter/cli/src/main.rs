@@ -1,9 +1,18 @@
-//! The `spanlet` command.
+//! The `spanlet` command: arguments, then the work of one subcommand.
+//!
+//! Exit codes: 0 done, also when whoever reads the output has seen enough; 1 it could not be done, with one line
+//! that says why; 2 the arguments are wrong.
 #![deny(unsafe_code)]
 
+mod output;
+
+mod decode;
 mod demo;
+mod gateway;
 
 use clap::{Parser, Subcommand};
+use output::CliError;
+use std::error::Error;
 use std::process::ExitCode;
 
 /// Distributed tracing from devices to servers.
@@ -24,14 +33,29 @@ enum Command {
         /// Which one.
         name: String,
     },
+    /// Takes the spans of devices over TCP and sends them on as OTLP.
+    Gateway(gateway::GatewayArgs),
+    /// Reads captured frames of a device and prints its spans.
+    Decode(decode::DecodeArgs),
+}
+
+fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
+    match command {
+        Command::Demo(args) => return Ok(demo::run(&args)?),
+        Command::DemoService { name } => demo::services::run(&name)?,
+        Command::Gateway(args) => gateway::run(args)?,
+        Command::Decode(args) => decode::run(args)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Demo(args) => demo::run(&args).map_err(Into::into),
-        Command::DemoService { name } => demo::services::run(&name).map(|()| ExitCode::SUCCESS),
-    };
-    done.unwrap_or_else(|error| {
+    run(Cli::parse().command).unwrap_or_else(|error| {
+        // Whoever reads has seen enough.
+        let is_broken_pipe = |error: &CliError| error.is_broken_pipe();
+        if error.downcast_ref().is_some_and(is_broken_pipe) {
+            return ExitCode::SUCCESS;
+        }
         eprintln!("spanlet: {error}");
         ExitCode::FAILURE
     })
