@@ -365,3 +365,16 @@ mod of_otlp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opaque_values_are_read_or_stay_bytes() {
+        // AnyValue { kvlist { "k": [ "a", -1, 1.5, true ], "e": empty } }
+        let list = b"\x2a\x1f\x0a\x03\x0a\x01a\x0a\x0b\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\
+            \x0a\x09\x21\0\0\0\0\0\0\xf8\x3f";
+        assert_eq!(list.len(), 2 + 0x1d, "length of the list");
+    }
+}

@@ -1,13 +1,17 @@
 //! Devices for tests: the core alone, over any stream.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
+pub mod proxy;
+
 use embedded_io::ErrorType;
 use spanlet::drain::{Delivery, Drain, RecordSource};
 use spanlet::frame::{
     Body, DeviceCounters, Epoch, Frame, Hello, Link, Message, Progress, ResourceEncoder,
     StreamDecoder,
 };
-use spanlet::{AlwaysOn, Clock, DeviceIds, InlineBuf, Span, TickRate, Ticks, Tracer};
+use spanlet::{
+    AlwaysOn, Clock, DeviceIds, InlineBuf, InstrumentationScope, Span, TickRate, Ticks, Tracer,
+};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
@@ -45,6 +49,16 @@ pub fn work(tracer: &'static DeviceTracer, n: i64) {
     child.set_attribute("channel", 3);
     child.set_attribute("volts", 1.25);
     child.add_event("settled", &[]);
+}
+
+static MODBUS: InstrumentationScope<'static> =
+    InstrumentationScope::new("modbus").with_version("0.3");
+
+/// One span of a library.
+pub fn work_of_a_library(tracer: &'static DeviceTracer) {
+    let mut span: DeviceSpan = tracer.span("read register").scope(&MODBUS).start();
+    span.set_attribute("register", 40_001);
+    span.set_attribute("values", &[1i64, 2, 3][..]);
 }
 
 /// What a stream of std is to the core.
@@ -125,7 +139,7 @@ impl<S: RecordSource> Device<S> {
         stream.set_nodelay(true).unwrap();
         stream.write_all(&[0]).unwrap();
         self.link = Some(stream);
-        self.decoder = Box::default();
+        *self.decoder = StreamDecoder::new();
         self.hello();
     }
     /// As [`connect`](Self::connect), without a word.
@@ -177,6 +191,7 @@ impl<S: RecordSource> Device<S> {
             self.hellos_wanted += 1;
             self.send();
             self.hello();
+            self.send();
         }
         for pong in pongs {
             self.send();
