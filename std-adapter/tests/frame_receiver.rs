@@ -1,11 +1,13 @@
 //! Devices over real TCP: each span comes out once or is in the ledger, whatever happens to the link.
 
 mod devices;
+#[path = "devices/proxy.rs"]
+mod proxy;
 
-use devices::proxy::Proxy;
 use devices::{
     DeviceSpan, DeviceTracer, device, tracer, unix_ns, wait_until, work, work_of_a_library,
 };
+use proxy::Proxy;
 use spanlet::drain::Delivery;
 use spanlet_std::config::BatchConfig;
 use spanlet_std::export::{Batch, ExportOutcome, ShutdownReport, SpanExporter};

@@ -370,11 +370,109 @@ mod of_otlp {
 mod tests {
     use super::*;
 
+    fn field(number: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![number << 3 | 2, u8::try_from(body.len()).unwrap()];
+        bytes.extend_from_slice(body);
+        bytes
+    }
+    fn read(bytes: &[u8]) -> AttributeValue {
+        value(Value::Any(bytes))
+    }
+
     #[test]
-    fn opaque_values_are_read_or_stay_bytes() {
-        // AnyValue { kvlist { "k": [ "a", -1, 1.5, true ], "e": empty } }
-        let list = b"\x2a\x1f\x0a\x03\x0a\x01a\x0a\x0b\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\
-            \x0a\x09\x21\0\0\0\0\0\0\xf8\x3f";
-        assert_eq!(list.len(), 2 + 0x1d, "length of the list");
+    fn opaque_values_are_read() {
+        assert_eq!(read(&field(1, "é".as_bytes())), "é".into());
+        assert_eq!(read(&[2 << 3, 1]), true.into());
+        let minus_two: Vec<u8> = [3 << 3, 0xfe]
+            .into_iter()
+            .chain([0xff; 8])
+            .chain([1])
+            .collect();
+        assert_eq!(read(&minus_two), (-2i64).into());
+        let mut double = vec![4 << 3 | 1];
+        double.extend_from_slice(&1.5f64.to_bits().to_le_bytes());
+        assert_eq!(read(&double), 1.5.into());
+        assert_eq!(
+            read(&field(7, &[0, 255])),
+            AttributeValue::Bytes(vec![0, 255])
+        );
+        let list = [field(1, &double), field(1, &[])].concat();
+        let array = AttributeValue::Array(vec![1.5.into(), AttributeValue::Empty]);
+        assert_eq!(read(&field(5, &list)), array);
+        let pair = [field(1, b"k"), field(2, &field(5, &list))].concat();
+        let map = AttributeValue::Map(vec![("k".to_owned(), array)]);
+        assert_eq!(read(&field(6, &field(1, &pair))), map);
+        assert_eq!(read(&[]), AttributeValue::Empty);
+        // A field of tomorrow is passed over.
+        assert_eq!(read(&[9 << 3 | 5, 1, 2, 3, 4, 2 << 3, 1]), true.into());
+    }
+
+    #[test]
+    fn broken_or_bottomless_values_stay_bytes() {
+        let mut deep = Vec::new();
+        for _ in 0..50 {
+            deep = field(5, &field(1, &deep));
+            if deep.len() > 120 {
+                break;
+            }
+        }
+        assert!(
+            matches!(read(&deep), AttributeValue::Array(_)),
+            "as deep as a byte of length goes"
+        );
+        let mut bottomless = field(1, b"x");
+        for _ in 0..40 {
+            let len = bottomless.len() + 2;
+            let mut next = vec![5 << 3 | 2];
+            let mut put = |mut n: usize, to: &mut Vec<u8>| {
+                while n > 0x7f {
+                    to.push((n & 0x7f) as u8 | 0x80);
+                    n >>= 7;
+                }
+                to.push(n as u8);
+            };
+            let mut item = vec![1 << 3 | 2];
+            put(bottomless.len(), &mut item);
+            item.extend_from_slice(&bottomless);
+            put(item.len(), &mut next);
+            next.extend_from_slice(&item);
+            assert!(next.len() > len);
+            bottomless = next;
+        }
+        for broken in [
+            &bottomless[..],
+            &[1 << 3 | 2, 200, b'a'],
+            &[1 << 3 | 2, 1, 0xff],
+            &[3 << 3, 0x80],
+            &[7],
+        ] {
+            assert_eq!(read(broken), AttributeValue::Bytes(broken.to_vec()));
+        }
+    }
+
+    #[cfg(feature = "otlp-receiver")]
+    #[test]
+    fn an_otlp_span_without_ids_is_none_and_a_broken_link_is_counted() {
+        use crate::receiver::proto;
+        let mut span = proto::Span {
+            trace_id: vec![1; 16],
+            span_id: vec![2; 8],
+            parent_span_id: vec![0; 8],
+            kind: 77,
+            links: vec![proto::Link::default()],
+            dropped_links_count: 2,
+            ..proto::Span::default()
+        };
+        let resource = TraceSpan::otlp_resource(None);
+        let got = TraceSpan::from_otlp(&span, &resource, None).unwrap();
+        assert_eq!(
+            (got.parent_span_id, got.links.len(), got.dropped_links),
+            (None, 0, 3)
+        );
+        assert_eq!(got.kind, spanlet::SpanKind::Internal);
+        span.span_id = vec![2; 7];
+        assert!(TraceSpan::from_otlp(&span, &resource, None).is_none());
+        span.span_id = vec![0; 8];
+        assert!(TraceSpan::from_otlp(&span, &resource, None).is_none());
     }
 }

@@ -1,8 +1,6 @@
 //! Devices for tests: the core alone, over any stream.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
-pub mod proxy;
-
 use embedded_io::ErrorType;
 use spanlet::drain::{Delivery, Drain, RecordSource};
 use spanlet::frame::{
