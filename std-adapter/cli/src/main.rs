@@ -1,3 +1,45 @@
-//! The `spanlet` command.
+//! The `spanlet` command: arguments, then the work of one subcommand.
+//!
+//! Exit codes: 0 done, also when whoever reads the output has seen enough; 1 it could not be done, with one line
+//! that says why; 2 the arguments are wrong.
 #![deny(unsafe_code)]
-fn main() {}
+
+mod output;
+
+mod decode;
+mod gateway;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Distributed tracing from devices to servers.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Takes the spans of devices over TCP and sends them on as OTLP.
+    Gateway(gateway::GatewayArgs),
+    /// Reads captured frames of a device and prints its spans.
+    Decode(decode::DecodeArgs),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Gateway(args) => gateway::run(args),
+        Command::Decode(args) => decode::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough.
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("spanlet: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
