@@ -12,7 +12,6 @@ mod gateway;
 
 use clap::{Parser, Subcommand};
 use output::CliError;
-use std::error::Error;
 use std::process::ExitCode;
 
 /// Distributed tracing from devices to servers.
@@ -25,7 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Shows a slow checkout, traced from a device through seven services, and what made it slow.
+    /// Shows a slow checkout, traced from a device through its services, and what made it slow.
     Demo(demo::DemoArgs),
     /// One service of the demo.
     #[command(hide = true)]
@@ -39,24 +38,22 @@ enum Command {
     Decode(decode::DecodeArgs),
 }
 
-fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
-    match command {
-        Command::Demo(args) => return Ok(demo::run(&args)?),
-        Command::DemoService { name } => demo::services::run(&name)?,
-        Command::Gateway(args) => gateway::run(args)?,
-        Command::Decode(args) => decode::run(args)?,
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 fn main() -> ExitCode {
-    run(Cli::parse().command).unwrap_or_else(|error| {
+    let done = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::DemoService { name } => demo::services::run(&name)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| CliError::Other(format!("{name}: {error}"))),
+        Command::Gateway(args) => gateway::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Decode(args) => decode::run(args).map(|()| ExitCode::SUCCESS),
+    };
+    match done {
+        Ok(code) => code,
         // Whoever reads has seen enough.
-        let is_broken_pipe = |error: &CliError| error.is_broken_pipe();
-        if error.downcast_ref().is_some_and(is_broken_pipe) {
-            return ExitCode::SUCCESS;
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("spanlet: {error}");
+            ExitCode::FAILURE
         }
-        eprintln!("spanlet: {error}");
-        ExitCode::FAILURE
-    })
+    }
 }
