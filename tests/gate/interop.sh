@@ -14,8 +14,9 @@ if ! cmp -s "$requirements" "$venv/installed.txt"; then
 fi
 
 # Each check_*.py is a check of its own: exit status 0 and a line that says what it saw. It finds our binaries here.
-export SPANLET_BIN=$OUT/debug/spanlet
+export SPANLET_BIN=$OUT/debug/spanlet INTEROP_PEER=$OUT/debug/examples/interop_peer
 cargo build -q "${LOCKED[@]}" -p spanlet-cli
+cargo build -q "${LOCKED[@]}" -p spanlet-examples --example interop_peer
 for check in tests/interop/check_*.py; do
   from=$(now)
   PYTHONPATH=tests/interop timeout 300 "$venv/bin/python" "$check" || fail "$check"

@@ -66,12 +66,16 @@ class Sink:
 class Rotel:
     """rotel on free ports, for the length of a `with`. Give `url` to an OTLP/HTTP exporter as its endpoint."""
 
+    def __init__(self, port: int | None = None):
+        """`port` for an exporter that has to know it before there is a collector."""
+        self.port = port
+
     def __enter__(self):
         binary = pathlib.Path(importlib.util.find_spec("rotel").origin).with_name("rotel-agent")
         self.sink = Sink()
         self.dir = tempfile.TemporaryDirectory()
         self.log = pathlib.Path(self.dir.name, "rotel.log")
-        port, grpc = free_port(), free_port()
+        port, grpc = self.port or free_port(), free_port()
         self.url, self.grpc = f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc}"
         self.process = subprocess.Popen(
             [str(binary), "start"]
@@ -124,11 +128,16 @@ class Rotel:
             for span in of_scope.spans
         ]
 
+    def blocks(self) -> list[str]:
+        """What rotel printed of each span, as it stands in its log."""
+        blocks = re.split(r"^Span #\d+$", self.log.read_text(), flags=re.M)[1:]
+        return [re.split(r"^(?:ResourceSpans|ScopeSpans) ", block, flags=re.M)[0] for block in blocks]
+
     def printed(self) -> list[dict]:
-        """What rotel printed of each span: its ids and single-line fields, under the names that rotel gives them."""
+        """The ids and single-line fields that rotel printed of each span, under the names that rotel gives them."""
         spans = []
-        for block in re.split(r"^Span #\d+$", self.log.read_text(), flags=re.M)[1:]:
-            block = re.split(r"^(?:Attributes|Events|Links|ResourceSpans|ScopeSpans)\b", block, flags=re.M)[0]
+        for block in self.blocks():
+            block = re.split(r"^(?:Attributes|Events|Links)\b", block, flags=re.M)[0]
             fields = re.findall(r"^ *([A-Z][A-Za-z ]*?) *: ?(.*)$", block, re.M)
             # A block that is still being written lacks this one; a span without a status has no line behind it.
             if "End time" in dict(fields):
