@@ -1,4 +1,4 @@
-"""Runs spanlet's side: `examples/interop_peer.rs`, which prints a line of JSON for all that it did."""
+"""Runs spanlet's side: `examples/interop_peer`, which prints a line of JSON for all that it did."""
 
 import contextlib
 import json
