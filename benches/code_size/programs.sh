@@ -1,7 +1,12 @@
 # Sourced after tests/gate/lib.sh: the programs, and how each is built.
 
 # Firmware programs in src/bin and the budget's name of each: PROGRAM:TARGET:NAME.
-FIRMWARE_PROGRAMS=(context:thumbv6m-none-eabi:v6m.context_flash_bytes)
+FIRMWARE_PROGRAMS=(
+  context:thumbv6m-none-eabi:v6m.context_flash_bytes
+  span_ring:thumbv6m-none-eabi:v6m.span_ring_flash_bytes
+  core_path:thumbv6m-none-eabi:v6m.core_path_flash_bytes
+  core_path:thumbv7em-none-eabihf:v7em.core_path_flash_bytes
+)
 # WASM programs in examples/: each has a NAME.mjs beside it that runs it in node.
 WASM_PROGRAMS=(traceparent)
 
@@ -12,6 +17,16 @@ flash_bytes() {
   (cd "$ROOT/benches/code_size" && RUSTC=$rustc CARGO_TARGET_DIR=$OUT/cross cargo build -q "${LOCKED[@]}" --release \
     --target "$2" --features "${3:-}" --bin "$1" >&2) || return
   "$(llvm_tool size)" "$OUT/cross/$2/release/$1" | awk 'NR == 2 { print $1 + $2 }'
+}
+
+# library_program NAME FEATURES: builds the program around the instrumented library, in a directory NAME of its own
+# (SPANLET_FILTER differs); prints its path.
+library_program() {
+  local rustc target=thumbv7em-none-eabihf
+  rustc=$("$ROOT/tests/cross-targets.sh" --rustc $target)
+  (cd "$ROOT/benches/code_size" && RUSTC=$rustc CARGO_TARGET_DIR=$OUT/cross/library-$1 cargo build -q "${LOCKED[@]}" \
+    --release --target $target --features "$2" --bin library >&2) || return
+  echo "$OUT/cross/library-$1/$target/release/library"
 }
 
 # build_wasm PROGRAM: prints the path of the module, shrunk by wasm-opt.

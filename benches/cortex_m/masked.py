@@ -1,6 +1,6 @@
-"""Names the stretches with interrupts off, and prints the longest as PREFIX.irq_off_instructions.
+"""Names the stretches with interrupts off, and prints the longest under NAME.
 
-Usage: nm -C --numeric-sort ELF | masked.py PREFIX FILE, FILE holding `times masked ADDRESS COUNT` lines.
+Usage: nm -C --numeric-sort ELF | masked.py NAME FILE, FILE holding `times masked ADDRESS COUNT` lines.
 The calibrating stretch must be there with exactly its 20 instructions; it is left out of the maximum.
 """
 
@@ -9,7 +9,7 @@ import sys
 
 
 def main() -> int:
-    prefix, stretches = sys.argv[1], sys.argv[2]
+    metric, stretches = sys.argv[1], sys.argv[2]
     addresses, names = [], []
     for line in sys.stdin:
         address, kind, name = line.rstrip("\n").split(" ", 2)
@@ -26,12 +26,12 @@ def main() -> int:
                 return 1
             calibrated = True
             continue
-        print(f"{prefix}: {count} instructions with interrupts off, {times} times, from {name}", file=sys.stderr)
+        print(f"{metric}: {count} instructions with interrupts off, {times} times, from {name}", file=sys.stderr)
         longest = max(longest, int(count))
     if not calibrated:
         print("the calibrating stretch was not seen", file=sys.stderr)
         return 1
-    print(f"{prefix}.irq_off_instructions {longest}")
+    print(f"{metric} {longest}")
     return 0
 
 

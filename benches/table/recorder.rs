@@ -18,8 +18,8 @@ pub(crate) struct Recording<C> {
     clock: C,
     ids: LocalIds,
     sampler: ParentBased<AlwaysOn>,
-    started: Cell<u64>,
-    sampled_out: Cell<u64>,
+    recording: Cell<u64>,
+    dropped: Cell<u64>,
     out: SpanProducer<'static>,
 }
 
@@ -32,8 +32,8 @@ pub(crate) fn recording<C: BenchClock>(clock: C) -> (&'static Recording<C>, Span
         clock,
         ids: LocalIds::new([7; 16]),
         sampler: ParentBased::new(AlwaysOn),
-        started: Cell::new(0),
-        sampled_out: Cell::new(0),
+        recording: Cell::new(0),
+        dropped: Cell::new(0),
         out,
     }));
     (recorder, reader)
@@ -63,10 +63,12 @@ impl<C: BenchClock> Recorder for &'static Recording<C> {
     }
     #[inline(always)]
     fn started(self, recording: bool) {
-        self.started.set(self.started.get() + 1);
-        if !recording {
-            self.sampled_out.set(self.sampled_out.get() + 1);
-        }
+        let counter = if recording {
+            &self.recording
+        } else {
+            &self.dropped
+        };
+        counter.set(counter.get() + 1);
     }
 }
 

@@ -32,17 +32,24 @@ mod backend {
         word: &AtomicU32,
         mut step: impl FnMut(u32) -> Option<u32>,
     ) -> Result<u32, u32> {
-        critical_section::with(|_| {
+        loop {
             // ORDERING: the critical section orders; nothing is published through the word.
             let old = word.load(Relaxed);
-            match step(old) {
-                Some(new) => {
+            // `step` is done before interrupts go off: opaque, or it would be moved behind.
+            let Some(new) = step(old).map(core::hint::black_box) else {
+                return Err(old);
+            };
+            let is_ours = critical_section::with(|_| {
+                let is_ours = word.load(Relaxed) == old;
+                if is_ours {
                     word.store(new, Relaxed);
-                    Ok(old)
                 }
-                None => Err(old),
+                is_ours
+            });
+            if is_ours {
+                return Ok(old);
             }
-        })
+        }
     }
     #[inline]
     pub(crate) fn next(word: &AtomicU32) -> u32 {

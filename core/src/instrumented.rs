@@ -39,8 +39,8 @@ impl<F: Future, R: Recorder, B: SpanBuf> Future for Instrumented<F, R, B> {
             let this = self.get_unchecked_mut();
             (Pin::new_unchecked(&mut this.future), &mut this.span)
         };
-        let context = span.context();
-        let poll = span.recorder().with_current(&context, || future.poll(cx));
+        let (context, recorder) = (span.context(), span.recorder());
+        let poll = in_context(recorder, &context, || future.poll(cx));
         if poll.is_ready() {
             span.end();
         }
@@ -83,8 +83,19 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// The context from before is put back afterwards, also when `work` unwinds.
     #[inline]
     pub fn run<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        let context: SpanContext = self.context();
-        self.recorder().with_current(&context, || work(self))
+        let (context, recorder) = (self.context(), self.recorder());
+        in_context(recorder, &context, || work(self))
+    }
+}
+
+/// Runs `work` with `context` as the current one, or as it is if there is none: a span without a tracer
+/// is nobody's parent.
+#[inline]
+fn in_context<R: Recorder, T>(recorder: R, context: &SpanContext, work: impl FnOnce() -> T) -> T {
+    if context.is_valid() {
+        recorder.with_current(context, work)
+    } else {
+        work()
     }
 }
 
@@ -96,7 +107,7 @@ pub async fn within<F: Future, R: Recorder, B: SpanBuf>(
     let context = span.context();
     let recorder = span.recorder();
     let mut future = core::pin::pin!(future);
-    core::future::poll_fn(|cx| recorder.with_current(&context, || future.as_mut().poll(cx))).await
+    core::future::poll_fn(|cx| in_context(recorder, &context, || future.as_mut().poll(cx))).await
 }
 
 /// Records the error of a `Result` on its way through `?`.

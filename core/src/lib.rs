@@ -70,7 +70,9 @@ pub use record::{
     Attributes, EventView, Events, InstrumentationScope, LinkView, Links, LocalRecord, SpanKind,
     SpanView, Status,
 };
-pub use recorder::{EndedUnsampled, FinishedSpan, Recorder, SpanEnd, SpanLimits, SpanStart};
+pub use recorder::{
+    EndedUnsampled, FinishedSpan, OpenLimits, Recorder, SpanEnd, SpanLimits, SpanStart,
+};
 pub use sampler::{
     AlwaysOff, AlwaysOn, AlwaysRecord, ConsistentRatio, ParentBased, RateLimited, RatioError,
     Sampler, SamplingDecision, SamplingParameters, SamplingResult, ThresholdUpdate, TraceIdRatio,

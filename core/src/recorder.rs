@@ -45,7 +45,7 @@ pub trait Recorder: Copy {
         SpanStart {
             sampling,
             span_id,
-            limits: self.limits(),
+            limits: OpenLimits::new(&self.limits()),
             at: match at {
                 _ if !recording => Ticks(0),
                 Some(at) => at,
@@ -104,7 +104,7 @@ pub struct SpanStart {
     /// The span's id.
     pub span_id: SpanId,
     /// The span's limits.
-    pub limits: SpanLimits,
+    pub limits: OpenLimits,
     /// When it starts: the time that was asked for, or the present; not looked at for a dropped span.
     pub at: Ticks,
 }
@@ -220,6 +220,33 @@ impl SpanLimits {
         link_attribute_count: 128,
         attribute_value_length: u32::MAX,
     };
+}
+
+/// The limits that an open span keeps, as it keeps them: a recorder makes them once and hands them to every
+/// span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenLimits {
+    /// Attributes, events and links that are left; four, so that they are copied as one word.
+    pub(crate) left: [u16; 4],
+    /// All bits where every attribute has to be looked at: none is allowed, or its text may have to be cut.
+    pub(crate) seen: u64,
+}
+
+impl OpenLimits {
+    /// Of these limits. Those of events, links and texts are asked for when they matter.
+    #[inline(always)]
+    pub const fn new(limits: &SpanLimits) -> Self {
+        let careful = limits.attribute_count == 0 || limits.attribute_value_length != u32::MAX;
+        OpenLimits {
+            left: [
+                limits.attribute_count,
+                limits.event_count,
+                limits.link_count,
+                0,
+            ],
+            seen: if careful { u64::MAX } else { 0 },
+        }
+    }
 }
 
 impl Default for SpanLimits {

@@ -115,12 +115,10 @@ fn outages_cost_nothing_while_there_is_room_and_hangs_cost_the_timeout() {
     }
     let ledger = telemetry.ledger();
     assert_eq!(ledger.missing(), 0, "{ledger:?}");
-    // One batch in the exporter's hands, three in the queue.
-    assert_eq!(
-        (ledger.buffered, ledger.queue_full),
-        (400, 600),
-        "{ledger:?}"
-    );
+    // At most one batch in the exporter's hands and three in the queue.
+    let kept = ledger.buffered;
+    assert!((300..=400).contains(&kept), "{ledger:?}");
+    assert_eq!(ledger.queue_full, 1000 - kept, "{ledger:?}");
 
     // Shutdown returns in time, and what is left counts as failed.
     let from = Instant::now();
@@ -131,6 +129,7 @@ fn outages_cost_nothing_while_there_is_room_and_hangs_cost_the_timeout() {
         (0, 0, 0),
         "{ledger:?}"
     );
-    assert_eq!((ledger.exported, ledger.failed), (100, 400), "{ledger:?}");
-    assert!(ledger.to_string().contains("600 queue full"), "{ledger}");
+    assert_eq!((ledger.exported, ledger.failed), (100, kept), "{ledger:?}");
+    let text = format!("{} queue full", 1000 - kept);
+    assert!(ledger.to_string().contains(&text), "{ledger}");
 }

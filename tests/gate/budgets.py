@@ -2,7 +2,7 @@
 
 Usage: budgets.py LIMITS VALUES JSON
 LIMITS holds `name limit unit` lines, VALUES `name value` lines. JSON becomes a list of
-{"name", "value", "unit", "limit"}. Exit status 1 when a value is past its limit, measured without a limit,
+{"name", "value", "unit", "limit"}. A limit `>=N` is the least that the value may be. Exit status 1 when a value is past its limit, measured without a limit,
 measured twice, or limited without being measured; the JSON is written all the same.
 """
 
@@ -28,7 +28,7 @@ def main() -> int:
     for name, limit, unit in rows(limits_path, 3):
         if name in limits:
             sys.exit(f"{limits_path}: {name} twice")
-        limits[name] = (number(limit), unit)
+        limits[name] = (number(limit.removeprefix(">=")), unit, limit.startswith(">="))
     wrong, measured = [], {}
     for name, value in rows(values_path, 2):
         if name in measured:
@@ -37,13 +37,15 @@ def main() -> int:
         if name not in limits:
             wrong.append(f"{name}: {value} measured, but {limits_path} has no limit")
     budgets = []
-    for name, (limit, unit) in limits.items():
+    for name, (limit, unit, is_least) in limits.items():
         if name not in measured:
             wrong.append(f"{name}: a limit of {limit} {unit}, but nothing measured it")
             continue
         value = measured[name]
-        verdict = "" if value <= limit else "  PAST ITS LIMIT"
-        print(f"  {name:44} {value:>9} of {limit:>9} {unit}{verdict}")
+        good = value >= limit if is_least else value <= limit
+        verdict = "" if good else "  PAST ITS LIMIT"
+        relation = "at least" if is_least else "of"
+        print(f"  {name:44} {value:>9} {relation} {limit:>9} {unit}{verdict}")
         if verdict:
             wrong.append(f"{name}: {value} {unit}, limit {limit}")
         budgets.append({"name": name, "value": value, "unit": unit, "limit": limit})

@@ -41,7 +41,7 @@ need() {
   command -v "$1" >/dev/null || fail "$2 is installed, but there is no $1"
 }
 
-# llvm_tool size|nm|objdump: the name under which the tool is here (distributions put a version behind it).
+# llvm_tool size|nm|objcopy|objdump: the name under which the tool is here (distributions put a version behind it).
 llvm_tool() {
   command -v "llvm-$1" || compgen -c "llvm-$1-" | grep -E "^llvm-$1-[0-9]+$" | sort -V | tail -n 1 | grep . || {
     need "llvm-$1" llvm >&2

@@ -4,6 +4,9 @@
 //! what core costs, with everything that the compiler could neither foresee nor leave out.
 #![no_std]
 
+#[cfg(all(feature = "with", target_arch = "arm"))]
+pub mod tracer;
+
 use core::cell::UnsafeCell;
 
 /// Bytes of the input and of the output.

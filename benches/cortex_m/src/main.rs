@@ -9,16 +9,22 @@
 
 mod host;
 mod meter;
+mod span_cases;
 
 use core::hint::black_box;
-use host::{quit, value};
+use host::{print, quit, value};
 use meter::Meter;
 use spanlet::context::traceparent;
-use spanlet::ring::{CriticalSection, Ring};
+use spanlet::ring::Ring;
 use spanlet::{SpanContext, SpanId, TraceFlags, TraceId};
 
-/// Reserves in a critical section on both machines: the longest stretch with interrupts off is its cost.
-static RING: Ring<1024, CriticalSection> = Ring::with_reserve();
+/// How rings reserve here.
+#[cfg(not(feature = "section"))]
+type Mode = spanlet::ring::DefaultReserve;
+#[cfg(feature = "section")]
+type Mode = spanlet::ring::CriticalSection;
+
+static RING: Ring<1024, Mode> = Ring::with_reserve();
 
 /// One line per operation: its name in `budgets.json` behind the machine's prefix, and the call.
 fn cases(m: &Meter) {
@@ -65,6 +71,9 @@ fn ring_cases(m: &Meter) {
 /// Sizes that do not depend on the run.
 fn sizes() {
     value(host::PREFIX, "span_context_bytes", size_of::<SpanContext>());
+    if cfg!(feature = "m0") {
+        span_cases::sizes();
+    }
 }
 
 #[cortex_m_rt::entry]
@@ -72,6 +81,10 @@ fn main() -> ! {
     let meter = Meter::start();
     cases(&meter);
     ring_cases(&meter);
+    if !span_cases::run(&meter) {
+        print(format_args!("a span is missing\n"));
+        quit(false);
+    }
     sizes();
     quit(true);
     loop {}

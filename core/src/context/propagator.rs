@@ -299,7 +299,8 @@ impl Propagators {
         extracted
     }
 
-    /// Sets the headers of every format in the set; empty ones are left out.
+    /// Sets the headers of every format in the set; empty ones are left out, and of a context that is
+    /// [none](SpanContext::is_valid) those of the trace.
     ///
     /// # Errors
     /// The carrier's, at the first header that it refuses.
@@ -310,7 +311,8 @@ impl Propagators {
         trace_state: TraceStateText<'_>,
         baggage: AllowedBaggage<'_>,
     ) -> Result<(), C::Error> {
-        if self.contains(Propagator::TraceContext) {
+        let is_valid = context.is_valid();
+        if is_valid && self.contains(Propagator::TraceContext) {
             let text = traceparent::encode(context);
             // Always ASCII.
             carrier.set(TRACEPARENT, core::str::from_utf8(&text).unwrap_or_default())?;
@@ -318,10 +320,10 @@ impl Propagators {
                 carrier.set(TRACESTATE, trace_state.as_str())?;
             }
         }
-        if self.contains(Propagator::B3) {
+        if is_valid && self.contains(Propagator::B3) {
             carrier.set(B3_SINGLE, B3::from(context).encode_single().as_str())?;
         }
-        if self.contains(Propagator::B3Multi) {
+        if is_valid && self.contains(Propagator::B3Multi) {
             let text = B3::from(context).encode_single();
             let mut parts = text.as_str().split('-');
             for name in [B3_TRACE_ID, B3_SPAN_ID, B3_SAMPLED] {

@@ -25,6 +25,11 @@ mod encode;
 mod decode;
 mod delimit;
 
+#[allow(
+    unsafe_code,
+    reason = "puts scopes behind records; texts of checked bytes"
+)]
+mod take_entries;
 #[allow(unsafe_code, reason = "vouches for the records that it writes")]
 mod take_record;
 

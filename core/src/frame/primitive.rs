@@ -152,27 +152,31 @@ impl<'f> Take<'f> {
     }
     #[inline(always)]
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
-        let byte = self.byte()?;
-        if byte < 0x80 {
-            return Ok(byte as u64);
+        if let [byte, rest @ ..] = self.rest
+            && *byte < 0x80
+        {
+            self.rest = rest;
+            return Ok(*byte as u64);
         }
-        self.long_varint(byte)
+        let (value, len) = long_varint(self.rest);
+        match self.rest.get(len..) {
+            Some(rest) if len != 0 => {
+                self.rest = rest;
+                Ok(value)
+            }
+            _ => Err(self.varint_error()),
+        }
     }
-    #[inline(never)]
-    fn long_varint(&mut self, first: u8) -> Result<u64, Malformed> {
-        let mut value = (first & 0x7f) as u64;
-        let mut shift = 7;
-        loop {
-            let byte = self.byte()?;
-            // The tenth byte holds the top bit and nothing else.
-            if shift == 63 && byte > 1 {
-                return Err(self.error(MalformedKind::Varint));
-            }
-            value |= ((byte & 0x7f) as u64) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-            shift += 7;
+    /// Why there is no varint: what is there ends before it does, or its tenth byte says too much.
+    #[cold]
+    fn varint_error(&self) -> Malformed {
+        let (kind, len) = match self.rest.len() {
+            len if len < VARINT_MAX => (MalformedKind::Truncated, len),
+            _ => (MalformedKind::Varint, VARINT_MAX),
+        };
+        Malformed {
+            kind,
+            offset: self.offset() + len,
         }
     }
     /// A varint that must fit into `u32`.
@@ -196,6 +200,24 @@ impl<'f> Take<'f> {
             offset: at,
         })
     }
+}
+
+/// The varint that `bytes` start with, and how long it is: 0 if they start with none. Both in registers,
+/// which a `Result` would not be.
+#[inline(never)]
+fn long_varint(bytes: &[u8]) -> (u64, usize) {
+    let mut value = 0;
+    for (i, byte) in bytes.iter().take(VARINT_MAX).enumerate() {
+        // The tenth byte holds the top bit and nothing else.
+        if i == VARINT_MAX - 1 && *byte > 1 {
+            break;
+        }
+        value |= ((byte & 0x7f) as u64) << (7 * i);
+        if *byte < 0x80 {
+            return (value, i + 1);
+        }
+    }
+    (0, 0)
 }
 
 #[cfg(test)]
@@ -230,6 +252,8 @@ mod tests {
         assert!(Take::new(&[0xff; 11], 0).varint().is_err());
         let e = Take::new(&[0x80, 0x80], 5).varint().unwrap_err();
         assert_eq!((e.kind, e.offset), (MalformedKind::Truncated, 7));
+        let e = Take::new(&[0x80; 10], 5).varint().unwrap_err();
+        assert_eq!((e.kind, e.offset), (MalformedKind::Varint, 15));
         assert!(Take::new(&[3, b'a'], 0).text().is_err());
         assert!(Take::new(&[1, 0xff], 0).text().is_err());
     }

@@ -5,7 +5,7 @@
 
 use super::primitive::{Put, Take};
 use super::put_record::{put_value, value_code};
-use super::take_record::{TextRef, Wire, take_text_ref, take_value};
+use super::take_entries::{TextRef, Wire, take_text_ref, take_value};
 use super::{Epoch, Malformed, MalformedKind, entry_code};
 use crate::attribute::{KeyValue, Value};
 use crate::clock::{TickRate, Ticks};

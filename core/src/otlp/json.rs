@@ -10,14 +10,15 @@
 mod any;
 mod text;
 
-use super::out::Full;
+use super::out::{Full, copy_short};
 use super::span::{otlp_flags, otlp_kind};
 use super::{
     ATTRIBUTE_DURATION_UNKNOWN, ATTRIBUTE_ESCALATED, ATTRIBUTE_TRUNCATED_VALUES, OtlpFull, Resource,
 };
 use crate::attribute::{KeyValue, Value};
 use crate::clock::UnixAnchor;
-use crate::record::{EventView, InstrumentationScope, LinkView, SpanView, Status};
+use crate::context::{SpanContext, SpanId, TraceFlags, TraceId, traceparent};
+use crate::record::{Entry, EventView, InstrumentationScope, LinkView, SpanView, Status};
 use text::Json;
 
 /// Closes the lists of spans, of scopes and of resources.
@@ -50,11 +51,18 @@ const TAIL: &[u8] = b"]}]}]}";
 pub struct OtlpJsonEncoder<'a> {
     buf: &'a mut [u8],
     pos: usize,
-    /// Where the head of the open group is, from and to.
-    group: Option<(usize, usize)>,
+    group: Option<Group>,
     spans: u32,
     scope: InstrumentationScope<'a>,
     anchor: UnixAnchor,
+}
+
+/// The open ScopeSpans: where its head is, from and to, and whether it is that of the default scope.
+#[derive(Clone, Copy)]
+struct Group {
+    from: usize,
+    to: usize,
+    is_default: bool,
 }
 
 impl<'a> OtlpJsonEncoder<'a> {
@@ -110,25 +118,40 @@ impl<'a> OtlpJsonEncoder<'a> {
         &mut self,
         span: &SpanView<'_>,
         anchor: &UnixAnchor,
-    ) -> Result<(Option<(usize, usize)>, usize), Full> {
+    ) -> Result<(Option<Group>, usize), Full> {
         let end = self.buf.len().checked_sub(TAIL.len()).ok_or(Full)?;
         let buf = self.buf.get_mut(..end).ok_or(Full)?;
         let mut out = Json::new(buf, self.pos);
         let mut group = self.group;
         let own = span.scope();
-        if let Some((from, to)) = group {
-            out.put(b"]},")?;
-            let head = out.pos();
-            write_scope(&mut out, own.unwrap_or(&self.scope))?;
-            if out.slice(from, to) == out.slice(head, out.pos()) {
-                out.rewind(self.pos);
-                out.put(b",")?;
-            } else {
-                group = Some((head, out.pos()));
+        let is_default = own.is_none();
+        match group {
+            Some(open) if is_default && open.is_default => out.put(b",")?,
+            Some(open) => {
+                out.put(b"]},")?;
+                let from = out.pos();
+                write_scope(&mut out, own.unwrap_or(&self.scope))?;
+                let to = out.pos();
+                if out.slice(open.from, open.to) == out.slice(from, to) {
+                    out.rewind(self.pos);
+                    out.put(b",")?;
+                } else {
+                    group = Some(Group {
+                        from,
+                        to,
+                        is_default,
+                    });
+                }
             }
-        } else {
-            write_scope(&mut out, own.unwrap_or(&self.scope))?;
-            group = Some((self.pos, out.pos()));
+            None => {
+                write_scope(&mut out, own.unwrap_or(&self.scope))?;
+                let (from, to) = (self.pos, out.pos());
+                group = Some(Group {
+                    from,
+                    to,
+                    is_default,
+                });
+            }
         }
         write_span(&mut out, span, anchor)?;
         Ok((group, out.pos()))
@@ -223,14 +246,7 @@ fn write_scope(out: &mut Json<'_>, scope: &InstrumentationScope<'_>) -> Result<(
 }
 
 fn write_span(out: &mut Json<'_>, view: &SpanView<'_>, anchor: &UnixAnchor) -> Result<(), Full> {
-    out.put(br#"{"traceId":""#)?;
-    out.hex(&view.trace_id().to_bytes())?;
-    out.put(br#"","spanId":""#)?;
-    out.hex(&view.span_id().to_bytes())?;
-    if let Some(parent) = view.parent_id() {
-        out.put(br#"","parentSpanId":""#)?;
-        out.hex(&parent.to_bytes())?;
-    }
+    ids(out, view.trace_id(), view.span_id(), view.parent_id())?;
     out.put(br#"","name":"#)?;
     out.string(view.name())?;
     out.put(br#","kind":"#)?;
@@ -245,33 +261,21 @@ fn write_span(out: &mut Json<'_>, view: &SpanView<'_>, anchor: &UnixAnchor) -> R
         out.put(br#","traceState":"#)?;
         out.string(state)?;
     }
-    let truncated = view.truncated_values();
-    let yes = |is: bool, key| {
-        is.then_some(KeyValue {
-            key,
-            value: Value::Bool(true),
-        })
-    };
-    let own = [
-        (truncated != 0).then_some(KeyValue {
-            key: ATTRIBUTE_TRUNCATED_VALUES,
-            value: Value::I64(truncated.into()),
-        }),
-        yes(view.is_duration_unknown(), ATTRIBUTE_DURATION_UNKNOWN),
-        yes(view.is_escalated(), ATTRIBUTE_ESCALATED),
-    ];
-    let all = view.attributes().chain(own.into_iter().flatten());
-    array(out, br#","attributes":["#, all, attribute)?;
+    let has_items = attributes(out, view)?;
     dropped(
         out,
         br#","droppedAttributesCount":"#,
         view.dropped_attributes(),
     )?;
-    array(out, br#","events":["#, view.events(), |out, e| {
-        event(out, &e, anchor)
-    })?;
+    if has_items {
+        array(out, br#","events":["#, view.events(), |out, e| {
+            event(out, &e, anchor)
+        })?;
+    }
     dropped(out, br#","droppedEventsCount":"#, view.dropped_events())?;
-    array(out, br#","links":["#, view.links(), |out, l| link(out, &l))?;
+    if has_items {
+        array(out, br#","links":["#, view.links(), |out, l| link(out, &l))?;
+    }
     dropped(out, br#","droppedLinksCount":"#, view.dropped_links())?;
     if view.status() != Status::Unset {
         out.put(br#","status":{"code":"#)?;
@@ -283,6 +287,73 @@ fn write_span(out: &mut Json<'_>, view: &SpanView<'_>, anchor: &UnixAnchor) -> R
         out.put(b"}")?;
     }
     out.put(b"}")
+}
+
+/// The start of a span or link, up to the last id's end. The digits are those of a `traceparent`, which
+/// come by vectors where there are some.
+#[inline(always)]
+fn ids(
+    out: &mut Json<'_>,
+    trace: TraceId,
+    span: SpanId,
+    parent: Option<SpanId>,
+) -> Result<(), Full> {
+    let text = |span| traceparent::encode(&SpanContext::new(trace, span, TraceFlags::NONE));
+    let own = text(span);
+    out.put(br#"{"traceId":""#)?;
+    out.put(own.get(TRACE_DIGITS).unwrap_or_default())?;
+    out.put(br#"","spanId":""#)?;
+    out.put(own.get(SPAN_DIGITS).unwrap_or_default())?;
+    if let Some(parent) = parent {
+        out.put(br#"","parentSpanId":""#)?;
+        out.put(text(parent).get(SPAN_DIGITS).unwrap_or_default())?;
+    }
+    Ok(())
+}
+/// In a `traceparent`.
+const TRACE_DIGITS: core::ops::Range<usize> = 3..35;
+const SPAN_DIGITS: core::ops::Range<usize> = 36..52;
+
+/// The span's own attributes, and those for what OTLP has no field for. Returns whether there are events
+/// or links.
+fn attributes(out: &mut Json<'_>, view: &SpanView<'_>) -> Result<bool, Full> {
+    const HEAD: &[u8] = br#","attributes":["#;
+    let (mut is_first, mut has_items) = (true, false);
+    let mut one = |out: &mut Json<'_>, key, value| {
+        out.put(if is_first { HEAD } else { b"," })?;
+        is_first = false;
+        attribute(out, KeyValue { key, value })
+    };
+    for entry in view.entries() {
+        match entry {
+            Entry::Attribute {
+                of_item: false,
+                key,
+                value,
+                ..
+            } => one(out, key.text, value)?,
+            Entry::Event { .. } | Entry::Link(_) => has_items = true,
+            _ => {}
+        }
+    }
+    let truncated = view.truncated_values();
+    if truncated != 0 {
+        one(
+            out,
+            ATTRIBUTE_TRUNCATED_VALUES,
+            Value::I64(truncated.into()),
+        )?;
+    }
+    if view.is_duration_unknown() {
+        one(out, ATTRIBUTE_DURATION_UNKNOWN, Value::Bool(true))?;
+    }
+    if view.is_escalated() {
+        one(out, ATTRIBUTE_ESCALATED, Value::Bool(true))?;
+    }
+    if !is_first {
+        out.put(b"]")?;
+    }
+    Ok(has_items)
 }
 
 fn event(out: &mut Json<'_>, event: &EventView<'_>, anchor: &UnixAnchor) -> Result<(), Full> {
@@ -301,10 +372,7 @@ fn event(out: &mut Json<'_>, event: &EventView<'_>, anchor: &UnixAnchor) -> Resu
 
 fn link(out: &mut Json<'_>, link: &LinkView<'_>) -> Result<(), Full> {
     let to = link.context();
-    out.put(br#"{"traceId":""#)?;
-    out.hex(&to.trace_id().to_bytes())?;
-    out.put(br#"","spanId":""#)?;
-    out.hex(&to.span_id().to_bytes())?;
+    ids(out, to.trace_id(), to.span_id(), None)?;
     out.put(br#"","flags":"#)?;
     out.unsigned(otlp_flags(to.flags(), to.is_remote()).into())?;
     if let Some(state) = link.trace_state() {

@@ -503,6 +503,13 @@ fn shift(buf: &mut [u8], open: Open, end: usize, need: usize) -> Result<(), Full
     Ok(())
 }
 
+/// Copies `from` to the start of `to`, as far as it has room: [`copy`].
+#[inline(always)]
+pub(super) fn copy_short(to: &mut [u8], from: &[u8]) {
+    // SAFETY: both have that many bytes, and one of them is borrowed mutably, so they do not overlap.
+    unsafe { copy(to.as_mut_ptr(), from.as_ptr(), from.len().min(to.len())) }
+}
+
 /// Copies `n` bytes; up to 32 of them with overlapping loads and stores, because for the texts of spans
 /// the call of `memcpy` costs more than the copy.
 ///

@@ -315,10 +315,45 @@ impl Producer<'_> {
         if groups != len.wrapping_add(GROUP - 1) & !(GROUP - 1) {
             return Err(self.refuse(PushError::TooLarge));
         }
-        self.prefetch();
         // Differences, not sums: head and limit wrap.
         if self.limit.get().wrapping_sub(self.head.get()) < FIXED + groups {
-            self.refill(FIXED + groups)?;
+            // SAFETY: the caller's promise.
+            return unsafe { self.push_parts_after_refill(first, rest, len) };
+        }
+        // SAFETY: the caller's promise, and FIXED + `groups` words are ours.
+        unsafe { self.copy_parts(first, rest, len) };
+        Ok(())
+    }
+
+    /// All of the rare way is a call at the end, so that nothing has to be saved for the usual one.
+    #[cold]
+    #[inline(never)]
+    unsafe fn push_parts_after_refill(
+        &self,
+        first: &[MaybeUninit<u64>; FIXED],
+        rest: &[MaybeUninit<u64>],
+        len: usize,
+    ) -> Result<(), PushError> {
+        self.refill(FIXED + rest.len())?;
+        // SAFETY: the caller's promise, and there is room now.
+        unsafe { self.copy_parts(first, rest, len) };
+        Ok(())
+    }
+
+    /// # Safety
+    /// As [`Producer::push_parts`], and (3) must hold for FIXED words and as many as `rest` has.
+    #[inline(always)]
+    unsafe fn copy_parts(
+        &self,
+        first: &[MaybeUninit<u64>; FIXED],
+        rest: &[MaybeUninit<u64>],
+        len: usize,
+    ) {
+        let groups = rest.len();
+        self.prefetch::<0>();
+        if groups != 0 {
+            self.prefetch::<1>();
+            self.prefetch::<2>();
         }
         let at = self.head.get() & self.mask;
         self.control().touch_write(at, FIXED + groups);
@@ -340,7 +375,6 @@ impl Producer<'_> {
             }
         }
         self.commit(FIXED + len);
-        Ok(())
     }
 
     /// As [`Producer::push`] for all of a slice that is initialised.
@@ -391,11 +425,13 @@ impl Producer<'_> {
     /// Asks for the lines a few records ahead to be ours before the stores reach them. A consumer on
     /// another core leaves them shared; a span's own stores fill the store queue, so without this only
     /// two spans' worth of ownership requests are under way at a time (30 ns a span against 52).
+    ///
+    /// A line for each 8 words that are written: all lines get asked for, whatever the records' lengths.
     #[inline(always)]
-    fn prefetch(&self) {
+    fn prefetch<const LINE: usize>(&self) {
         #[cfg(target_arch = "x86_64")]
-        for line in [AHEAD, AHEAD + 8, AHEAD + 16] {
-            let at = self.head.get().wrapping_add(line) & self.mask;
+        {
+            let at = self.head.get().wrapping_add(AHEAD + LINE * 8) & self.mask;
             // SAFETY: a masked index; a prefetch neither reads nor writes, and is no operation where the
             // processor has none.
             unsafe {

@@ -1,6 +1,7 @@
 //! Starting a span: name, parent, sampling, ids, time.
 
 use super::*;
+use crate::recorder::OpenLimits;
 use crate::sampler::{SamplingDecision, SamplingParameters, ThresholdUpdate};
 
 /// Something that a span can be a child of: a [`SpanContext`], an open span, what was extracted from a
@@ -17,19 +18,28 @@ pub trait ParentContext {
 impl ParentContext for SpanContext {
     #[inline(always)]
     fn span_context(&self) -> Option<SpanContext> {
-        Some(*self)
+        if !self.is_valid() {
+            return None;
+        }
+        // Put together anew: of a copied one LLVM does not know that it is not `None`.
+        let context = SpanContext::new(self.trace_id(), self.span_id(), self.flags());
+        Some(if self.is_remote() {
+            context.remote()
+        } else {
+            context
+        })
     }
 }
 impl ParentContext for Option<SpanContext> {
     #[inline(always)]
     fn span_context(&self) -> Option<SpanContext> {
-        *self
+        self.filter(SpanContext::is_valid)
     }
 }
 impl<R: Recorder, B: SpanBuf> ParentContext for Span<R, B> {
     #[inline(always)]
     fn span_context(&self) -> Option<SpanContext> {
-        Some(self.context())
+        self.context().span_context()
     }
     #[inline(always)]
     fn trace_state(&self) -> Option<&str> {
@@ -50,6 +60,8 @@ pub struct SpanBuilder<'b, R: Recorder> {
     name: &'static str,
     kind: SpanKind,
     parent: Option<SpanContext>,
+    /// Whether `parent` says it, and not the recorder's current context.
+    has_parent: bool,
     trace_state: Option<&'b str>,
     start: Option<Ticks>,
     scope: Option<&'static InstrumentationScope<'static>>,
@@ -65,10 +77,11 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
             rec,
             name,
             kind: SpanKind::Internal,
-            parent: if R::ENABLED { rec.current() } else { None },
+            parent: None,
+            has_parent: false,
             trace_state: None,
             start: None,
-            scope: if R::ENABLED { rec.scope() } else { None },
+            scope: None,
             attributes: &[],
             links: &[],
         }
@@ -83,6 +96,7 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
     #[inline(always)]
     pub fn parent(mut self, parent: &'b (impl ParentContext + ?Sized)) -> Self {
         self.parent = parent.span_context();
+        self.has_parent = true;
         self.trace_state = parent.trace_state();
         self
     }
@@ -96,6 +110,7 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
     #[inline(always)]
     pub fn root(mut self) -> Self {
         self.parent = None;
+        self.has_parent = true;
         self.trace_state = None;
         self
     }
@@ -125,20 +140,29 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
         if !R::ENABLED || !rec.is_enabled() {
             return Span::off(rec, self.parent);
         }
-        // Everything that can unwind comes before the value that has a Drop: otherwise LLVM builds the
-        // span in a temporary with a cleanup pad and copies all of it to the caller.
-        let (trace_id, flags) = match &self.parent {
+        let parent = if self.has_parent {
+            self.parent
+        } else {
+            rec.current()
+        };
+        // Everything that can unwind comes before the value that has a Drop, or out of line (`start_with`):
+        // otherwise LLVM builds the span in a temporary with a cleanup pad and copies all of it to the caller.
+        let (trace_id, flags) = match &parent {
             Some(parent) => (parent.trace_id(), parent.flags()),
             None => rec.trace_id(),
         };
+        let scope = match self.scope {
+            Some(scope) => Some(scope),
+            None => rec.scope(),
+        };
         let SpanStart {
-            sampling: result,
+            sampling,
             span_id,
             limits,
-            at: start,
+            at,
         } = rec.start(
             &SamplingParameters {
-                parent: self.parent.as_ref(),
+                parent: parent.as_ref(),
                 trace_id,
                 is_random: flags.is_random(),
                 name: self.name,
@@ -148,99 +172,133 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
             },
             self.start,
         );
-        let recording = !matches!(result.decision, SamplingDecision::Drop);
-        let sampled = matches!(result.decision, SamplingDecision::RecordAndSample);
-        let flags = flags.with_sampled(sampled);
-        let mut bits = meta(flags, self.kind);
-        if let Some(parent) = &self.parent
-            && parent.is_remote()
-        {
-            bits |= META_REMOTE_PARENT;
+        let sampled = matches!(sampling.decision, SamplingDecision::RecordAndSample);
+        let mut bits = meta(flags.with_sampled(sampled), self.kind);
+        let [high, low] = trace_id.to_words();
+        let ids = [high, low, span_id.to_word()];
+        if matches!(sampling.decision, SamplingDecision::Drop) {
+            return Span::not_recording(rec, bits, ids);
         }
-        if recording && !sampled {
+        let mut parent_word = 0;
+        if let Some(parent) = &parent {
+            parent_word = parent.span_id().to_word();
+            if parent.is_remote() {
+                bits |= META_REMOTE_PARENT;
+            }
+        }
+        if !sampled {
             bits |= META_RECORD_ONLY;
         }
-        let mut span = Span {
-            header: [MaybeUninit::uninit(); HEADER],
-            rec,
-            pos: OFF,
-            left: Left {
-                attributes: limits.attribute_count,
-                events: limits.event_count,
-                links: limits.link_count,
-            },
-            seen: if limits.attribute_count == 0 || limits.attribute_value_length != u32::MAX {
-                ALL_SEEN
-            } else {
-                0
-            },
-            dropped: MaybeUninit::uninit(),
-            buf: B::new(),
+        let name = if packs(self.name, REF_BITS) {
+            pack(self.name)
+        } else {
+            pack("")
         };
-        let [high, low] = trace_id.to_words();
-        span.set_word(META, bits);
-        span.set_word(TRACE, high);
-        span.set_word(TRACE + 1, low);
-        span.set_word(SPAN, span_id.to_word());
-        if recording {
-            span.pos = 0;
-            let parent = self.parent.map_or(0, |p| p.span_id().to_word());
-            span.set_word(PARENT, parent);
-            span.set_word(START, start.0);
-            let name = if packs(self.name, REF_BITS) {
-                self.name
-            } else {
-                ""
-            };
-            span.set_word(NAME, pack(name));
-            if self.scope.is_some()
-                || self.trace_state.is_some()
-                || matches!(result.threshold, ThresholdUpdate::Set(_))
-            {
-                span.begin_with(self.scope, self.trace_state, result.threshold);
-            }
-            for kv in self.attributes {
-                span.attribute(kv.key, kv.value);
-            }
-            for link in self.links {
-                span.add_link(link, &[]);
-            }
+        // Made where it is used: one that the call sees would have to lie in memory for both.
+        let words = || [bits, high, low, span_id.to_word(), parent_word, at.0, name];
+        if scope.is_some()
+            || self.trace_state.is_some()
+            || matches!(sampling.threshold, ThresholdUpdate::Set(_))
+            || !self.attributes.is_empty()
+            || !self.links.is_empty()
+        {
+            return Span::start_with(
+                rec,
+                words(),
+                limits,
+                &Extras {
+                    scope,
+                    trace_state: self.trace_state,
+                    threshold: sampling.threshold,
+                    attributes: self.attributes,
+                    links: self.links,
+                },
+            );
         }
-        span
+        Span::recording(rec, words(), limits)
     }
 }
 
+/// What a span has besides its header when it starts.
+struct Extras<'b> {
+    scope: Option<&'static InstrumentationScope<'static>>,
+    trace_state: Option<&'b str>,
+    threshold: ThresholdUpdate,
+    attributes: &'b [KeyValue<'b>],
+    links: &'b [SpanContext],
+}
+
 impl<R: Recorder, B: SpanBuf> Span<R, B> {
-    /// A span that records nothing and has the context of its parent, or an invalid one.
+    /// An open span without entries; `words` are those of its header up to the start, and the name's.
     #[inline(always)]
-    pub fn off(rec: R, parent: Option<SpanContext>) -> Self {
-        let mut span = Span {
-            header: [MaybeUninit::uninit(); HEADER],
+    fn recording(rec: R, words: [u64; 7], limits: OpenLimits) -> Self {
+        let [meta, high, low, span, parent, start, name] = words.map(MaybeUninit::new);
+        // INVARIANT: the layout of `record`: META, TRACE (two words), SPAN, PARENT, START, END, NAME.
+        const { assert!(META == 0 && TRACE == 1 && SPAN == 3 && PARENT == 4 && START == 5) };
+        const { assert!(END == 6 && NAME == 7 && HEADER == 8) };
+        Span {
+            header: [
+                meta,
+                high,
+                low,
+                span,
+                parent,
+                start,
+                MaybeUninit::uninit(),
+                name,
+            ],
+            rec,
+            pos: 0,
+            left: limits.left,
+            seen: limits.seen,
+            dropped: MaybeUninit::uninit(),
+            buf: B::new(),
+        }
+    }
+    /// An open span with whatever it starts with.
+    #[inline(never)]
+    fn start_with(rec: R, words: [u64; 7], limits: OpenLimits, extras: &Extras<'_>) -> Self {
+        let mut span = Span::recording(rec, words, limits);
+        if extras.scope.is_some()
+            || extras.trace_state.is_some()
+            || matches!(extras.threshold, ThresholdUpdate::Set(_))
+        {
+            span.begin_with(extras.scope, extras.trace_state, extras.threshold);
+        }
+        for kv in extras.attributes {
+            span.attribute(kv.key, kv.value);
+        }
+        for link in extras.links {
+            span.add_link(link, &[]);
+        }
+        span
+    }
+    /// A span that its sampler has dropped: ids and flags.
+    #[inline(always)]
+    fn not_recording(rec: R, meta: u64, [high, low, span]: [u64; 3]) -> Self {
+        let none = MaybeUninit::uninit();
+        let [meta, high, low, span] = [meta, high, low, span].map(MaybeUninit::new);
+        Span {
+            header: [meta, high, low, span, none, none, none, none],
             rec,
             pos: OFF,
-            left: Left {
-                attributes: 0,
-                events: 0,
-                links: 0,
-            },
+            left: [0; 4],
             seen: 0,
             dropped: MaybeUninit::uninit(),
             buf: B::new(),
+        }
+    }
+    /// A span that records nothing and has the context of its parent, or an invalid one.
+    #[inline(always)]
+    pub fn off(rec: R, parent: Option<SpanContext>) -> Self {
+        let (bits, ids) = match parent {
+            Some(parent) => {
+                let [high, low] = parent.trace_id().to_words();
+                (parent.flags(), [high, low, parent.span_id().to_word()])
+            }
+            None => (TraceFlags::NONE, [0; 3]),
         };
-        let (words, id, flags) = match parent {
-            Some(parent) => (
-                parent.trace_id().to_words(),
-                parent.span_id().to_word(),
-                parent.flags(),
-            ),
-            None => ([0; 2], 0, TraceFlags::NONE),
-        };
-        let [high, low] = words;
-        span.set_word(META, meta(flags, SpanKind::Internal));
-        span.set_word(TRACE, high);
-        span.set_word(TRACE + 1, low);
-        span.set_word(SPAN, id);
-        span
+        Span::not_recording(rec, meta(bits, SpanKind::Internal), ids)
     }
     #[cold]
     fn own_trace_state(&self) -> Option<&str> {

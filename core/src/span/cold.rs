@@ -101,7 +101,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         };
         let n = EntryWriter::attribute_words(key, &value);
         let old = self.find_key(key);
-        if self.left.attributes == 0 && old.is_none() {
+        if self.left[ATTRIBUTES] == 0 && old.is_none() {
             return self.count(Dropped::Attribute);
         }
         if !self.replace(old, n) {
@@ -113,6 +113,32 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         if old.is_none() {
             self.saw(key_bit(key));
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn bool_carefully(&mut self, key: &'static str, value: bool) {
+        self.attribute_carefully(key, Value::Bool(value));
+    }
+    #[cold]
+    #[inline(never)]
+    pub(super) fn i64_carefully(&mut self, key: &'static str, value: i64) {
+        self.attribute_carefully(key, Value::I64(value));
+    }
+    #[cold]
+    #[inline(never)]
+    pub(super) fn f64_carefully(&mut self, key: &'static str, value: f64) {
+        self.attribute_carefully(key, Value::F64(value));
+    }
+    #[cold]
+    #[inline(never)]
+    pub(super) fn text_carefully(&mut self, key: &'static str, value: &str) {
+        self.attribute_carefully(key, Value::Str(value));
+    }
+    #[cold]
+    #[inline(never)]
+    pub(super) fn static_carefully(&mut self, key: &'static str, value: &'static str) {
+        self.attribute_carefully(key, Value::Static(value));
     }
 
     /// Sets an attribute whose key is not constant: the key is copied too.
@@ -146,7 +172,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             None
         };
         let n = EntryWriter::attribute_copied_words(key, &value);
-        if self.left.attributes == 0 && old.is_none() || !self.replace(old, n) {
+        if self.left[ATTRIBUTES] == 0 && old.is_none() || !self.replace(old, n) {
             return self.count(Dropped::Attribute);
         }
         if EntryWriter::attribute_copied(self, key, 0, value) {
@@ -280,7 +306,10 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         let mut message = Message::default();
         // A full message is not a failure: the rest is cut.
         let _ = write!(message, "{error}");
-        while let Some(error) = source {
+        // Ends even if an error is its own source: each round fills at least two bytes.
+        while let Some(error) = source
+            && message.0.len() < MESSAGE
+        {
             let _ = write!(message, ": {error}");
             source = error.source();
         }
@@ -308,7 +337,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         if !packs(name, KEY_BITS) || !self.has_room(EVENT_WORDS.saturating_add(n)) {
             return self.count(Dropped::Event);
         }
-        self.left.events -= 1;
+        self.left[EVENTS] -= 1;
         EntryWriter::event(self, name, at.0);
         self.item_attributes(attributes, limit, limits.attribute_value_length);
     }
@@ -333,10 +362,10 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         let limit = limits.link_attribute_count as usize;
         let n = item_words(attributes, limit, limits.attribute_value_length)
             .saturating_add(trace_state.map_or(0, EntryWriter::text_words));
-        if self.left.links == 0 || !self.has_room(LINK_WORDS.saturating_add(n)) {
+        if self.left[LINKS] == 0 || !to.is_valid() || !self.has_room(LINK_WORDS.saturating_add(n)) {
             return self.count(Dropped::Link);
         }
-        self.left.links -= 1;
+        self.left[LINKS] -= 1;
         EntryWriter::link(self, to);
         if let Some(text) = trace_state {
             EntryWriter::text(self, TextKind::TraceState, OF_ITEM, text);

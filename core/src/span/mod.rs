@@ -34,8 +34,8 @@ pub struct Span<R: Recorder, B: SpanBuf> {
     rec: R,
     /// Words used in `buf`; [`OFF`] when nothing is recorded, so that the check for room is the only one.
     pos: u32,
-    /// Items that the limits still allow.
-    left: Left,
+    /// Attributes, events and links that the limits still allow.
+    left: [u16; 4],
     /// A bit per hash of the keys set so far: a bit set twice may be a key set twice. All of them where every
     /// attribute needs care: no more are allowed, or texts may have to be cut.
     seen: u64,
@@ -44,12 +44,10 @@ pub struct Span<R: Recorder, B: SpanBuf> {
     buf: B,
 }
 
-#[derive(Clone, Copy)]
-struct Left {
-    attributes: u16,
-    events: u16,
-    links: u16,
-}
+/// In [`Span::left`](Span).
+const ATTRIBUTES: usize = 0;
+const EVENTS: usize = 1;
+const LINKS: usize = 2;
 
 /// See [`Span::seen`](Span).
 const ALL_SEEN: u64 = u64::MAX;
@@ -130,7 +128,15 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         }
         let bit = key_bit(key);
         if self.seen & bit != 0 || key.is_empty() {
-            return self.attribute_carefully(key, value);
+            // By parts: a value that a call sees has to lie in memory, for the usual way below too.
+            return match value {
+                Value::Bool(v) => self.bool_carefully(key, v),
+                Value::I64(v) => self.i64_carefully(key, v),
+                Value::F64(v) => self.f64_carefully(key, v),
+                Value::Str(text) => self.text_carefully(key, text),
+                Value::Static(text) => self.static_carefully(key, text),
+                other => self.attribute_carefully(key, other),
+            };
         }
         if EntryWriter::attribute(self, key, 0, value) {
             self.saw(bit);
@@ -143,8 +149,8 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     #[inline(always)]
     fn saw(&mut self, bit: u64) {
         self.seen |= bit;
-        self.left.attributes -= 1;
-        if self.left.attributes == 0 {
+        self.left[ATTRIBUTES] -= 1;
+        if self.left[ATTRIBUTES] == 0 {
             self.seen = ALL_SEEN;
         }
     }
@@ -176,20 +182,21 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     }
     #[inline(always)]
     fn event(&mut self, name: &'static str, at: Ticks, attributes: &[KeyValue<'_>]) {
-        if self.left.events == 0 {
+        if self.left[EVENTS] == 0 {
             return self.drop_event();
         }
         if attributes.is_empty() {
             if !EntryWriter::event(self, name, at.0) {
                 return self.drop_event();
             }
-            self.left.events -= 1;
+            self.left[EVENTS] -= 1;
         } else {
             self.event_with(name, at, attributes);
         }
     }
 
-    /// Adds a link to a span of this trace or another, kept whole or dropped whole and counted.
+    /// Adds a link to a span of this trace or another, kept whole or dropped whole and counted. A context
+    /// that is [none](SpanContext::is_valid) counts as dropped.
     #[inline(always)]
     pub fn add_link(&mut self, to: &SpanContext, attributes: &[KeyValue<'_>]) -> &mut Self {
         self.add_link_with_state(to, None, attributes)

@@ -125,7 +125,8 @@ impl Run {
         assert_ne!(lost.trace_id, root.trace_id);
 
         let spans = self.spans.len();
-        let expected = format!("Ledger: balanced: {spans} started = {spans} exported; {spans} arrived");
+        let expected =
+            format!("Ledger: balanced: {spans} started = {spans} exported; {spans} arrived");
         assert_eq!(self.line("Ledger: "), expected);
     }
     /// The consumer is not a child of the producer, and names it.

@@ -1,7 +1,7 @@
 //! Encoded batches on their way to one destination: a bounded queue, and the thread that sends.
 //!
-//! Input: batches from the recorder's drain or a gateway. Output: what became of their spans. Bound: spans and bytes; what finds
-//! the queue full is counted and never waits.
+//! Input: batches from the recorder's drain or a gateway. Output: what became of their spans. Bound: spans
+//! and bytes; what finds the queue full is counted and never waits.
 
 use super::{Batch, ExportOutcome, SpanExporter};
 use crate::receiver::DestinationLedger;

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 const SMALL: usize = 64;
 /// Words of a large page: 16 KiB.
 const LARGE: usize = 2048;
-/// Pages of a size that a thread keeps.
+/// Pages of a size that a thread keeps, besides the one on top.
 const KEPT: u32 = 64;
 
 /// A page in a list: the list's link lies in the page's first word while nobody uses it.
@@ -21,14 +21,17 @@ type Link = Option<NonNull<u64>>;
 
 /// Without a destructor, so that reaching it is no more than its address.
 struct List {
+    /// The page given back last: what the next span takes, without a walk through the list. Null if there
+    /// is none; [`SHUT`] while none may be kept.
+    top: Cell<*mut u64>,
     first: Cell<Link>,
-    /// Pages in the list; [`CLOSED`] while none may be kept.
+    /// Pages in the list.
     len: Cell<u32>,
     words: usize,
 }
 
-/// Before [`OWNER`] knows that there is something to free, and after it has.
-const CLOSED: u32 = u32::MAX;
+/// Before [`OWNER`] knows that there is something to free, and after it has. No page's address.
+const SHUT: *mut u64 = core::ptr::without_provenance_mut(1);
 
 thread_local! {
     static SMALL_PAGES: List = const { List::new(SMALL) };
@@ -49,43 +52,65 @@ impl Drop for Owner {
 impl List {
     const fn new(words: usize) -> Self {
         List {
+            top: Cell::new(SHUT),
             first: Cell::new(None),
-            len: Cell::new(CLOSED),
+            len: Cell::new(0),
             words,
         }
     }
+    /// The page on top, if there is one.
     #[inline(always)]
+    fn take_top(&self) -> Link {
+        let page = self.top.get();
+        if page.addr() <= SHUT.addr() {
+            return None;
+        }
+        self.top.set(core::ptr::null_mut());
+        NonNull::new(page)
+    }
+    #[inline(always)]
+    fn give(&self, page: NonNull<u64>) {
+        if self.top.get().is_null() {
+            self.top.set(page.as_ptr());
+        } else {
+            self.give_below(page);
+        }
+    }
+    #[inline(never)]
     fn take(&self) -> NonNull<u64> {
+        if let Some(page) = self.take_top() {
+            return page;
+        }
         let Some(page) = self.first.get() else {
             return allocate(self.words);
         };
-        // SAFETY: a page in the list is ours, and its first word is the link that `give` wrote.
+        // SAFETY: a page in the list is ours, and its first word is the link that `give_below` wrote.
         self.first.set(unsafe { page.cast::<Link>().read() });
         self.len.set(self.len.get() - 1);
         page
     }
-    #[inline(always)]
-    fn give(&self, page: NonNull<u64>) {
+    #[inline(never)]
+    fn give_below(&self, page: NonNull<u64>) {
+        if self.top.get() == SHUT {
+            // A thread that is past its end keeps nothing.
+            if OWNER.try_with(|_| ()).is_err() {
+                return free(page, self.words);
+            }
+            return self.top.set(page.as_ptr());
+        }
         if self.len.get() >= KEPT {
-            return self.give_first_or_last(page);
+            return free(page, self.words);
         }
         // SAFETY: the span gave the page up; it has room for a link.
         unsafe { page.cast::<Link>().write(self.first.get()) };
         self.first.set(Some(page));
         self.len.set(self.len.get() + 1);
     }
-    #[cold]
-    #[inline(never)]
-    fn give_first_or_last(&self, page: NonNull<u64>) {
-        // A thread that is past its end keeps nothing.
-        if self.len.get() != CLOSED || OWNER.try_with(|_| ()).is_err() {
-            return free(page, self.words);
-        }
-        self.len.set(0);
-        self.give(page);
-    }
     fn close(&self) {
-        self.len.set(CLOSED);
+        if let Some(page) = self.take_top() {
+            free(page, self.words);
+        }
+        self.top.set(SHUT);
         while let Some(page) = self.first.get() {
             // SAFETY: as in `take`.
             self.first.set(unsafe { page.cast::<Link>().read() });
@@ -138,8 +163,23 @@ unsafe impl SpanBuf for PooledBuf {
         // SAFETY: as above, and the handle is borrowed alone.
         unsafe { core::slice::from_raw_parts_mut(self.page.as_ptr(), self.words) }
     }
-    #[inline]
+    #[inline(always)]
     fn grow(&mut self, used: usize, need: usize) -> bool {
+        if self.words == 0
+            && need <= SMALL
+            && let Some(page) = SMALL_PAGES.with(List::take_top)
+        {
+            (self.page, self.words) = (page.cast(), SMALL);
+            return true;
+        }
+        self.grow_rarely(used, need)
+    }
+}
+
+impl PooledBuf {
+    #[cold]
+    #[inline(never)]
+    fn grow_rarely(&mut self, used: usize, need: usize) -> bool {
         let (list, words) = match (self.words, need) {
             (0, 0..=SMALL) => (&SMALL_PAGES, SMALL),
             (_, 0..=LARGE) if self.words < LARGE => (&LARGE_PAGES, LARGE),
@@ -158,9 +198,6 @@ unsafe impl SpanBuf for PooledBuf {
         (self.page, self.words) = (page.cast(), words);
         true
     }
-}
-
-impl PooledBuf {
     /// Out of line: the end of a span without entries is a compare.
     #[inline(never)]
     fn give_back(&mut self) {

@@ -104,10 +104,14 @@ impl ProcessSampler {
             // A copy of its own: what the call can see has to lie in memory, for all samplers.
             ProcessSampler::Any(sampler) => {
                 let parent = parameters.parent.copied();
-                sampler.should_sample(&SamplingParameters {
+                let result = sampler.should_sample(&SamplingParameters {
                     parent: parent.as_ref(),
                     ..*parameters
-                })
+                });
+                SamplingResult {
+                    decision: result.decision,
+                    threshold: result.threshold,
+                }
             }
         }
     }

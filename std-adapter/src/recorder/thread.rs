@@ -7,7 +7,7 @@ use super::clock::HostClock;
 use super::shared::{RingMemory, Shared};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use spanlet::{
-    EndedUnsampled, FinishedSpan, IdGenerator, LocalIds, Recorder, SamplingDecision,
+    EndedUnsampled, FinishedSpan, IdGenerator, LocalIds, OpenLimits, Recorder, SamplingDecision,
     SamplingParameters, SamplingResult, SpanBuilder, SpanContext, SpanId, SpanLimits, SpanProducer,
     SpanStart, Ticks, TraceFlags, TraceId,
 };
@@ -26,8 +26,12 @@ pub struct Local;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct ThreadCounters {
-    started: AtomicU64,
-    sampled_out: AtomicU64,
+    /// Spans that started to record.
+    recording: AtomicU64,
+    /// Spans that the sampler dropped at their start.
+    dropped: AtomicU64,
+    /// Spans that were recorded in case they fail, and did not.
+    let_go: AtomicU64,
     ended: AtomicU64,
 }
 
@@ -36,8 +40,10 @@ impl ThreadCounters {
     pub(crate) fn read(&self) -> (u64, u64, u64) {
         // ORDERING: the end first, so that a span in between counts as open and never as ended twice.
         let ended = self.ended.load(Relaxed);
-        let sampled_out = self.sampled_out.load(Relaxed);
-        (self.started.load(Relaxed), sampled_out, ended)
+        let let_go = self.let_go.load(Relaxed);
+        let dropped = self.dropped.load(Relaxed);
+        let recording = self.recording.load(Relaxed);
+        (recording + dropped, dropped + let_go, ended)
     }
 }
 
@@ -52,7 +58,7 @@ pub(crate) struct ThreadState {
     producer: SpanProducer<'static>,
     clock: HostClock,
     ids: LocalIds,
-    limits: SpanLimits,
+    open_limits: OpenLimits,
     current: Cell<Option<SpanContext>>,
     counters: Arc<ThreadCounters>,
     shared: &'static Shared,
@@ -118,7 +124,7 @@ fn register() -> bool {
                 producer,
                 clock: shared.clock.clone(),
                 ids: LocalIds::new(shared.next_seed().unwrap_or_else(seed)),
-                limits: shared.limits,
+                open_limits: OpenLimits::new(&shared.limits),
                 current: Cell::new(None),
                 counters,
                 shared,
@@ -210,7 +216,7 @@ impl Recorder for Local {
         SpanStart {
             sampling,
             span_id,
-            limits: here.limits,
+            limits: here.open_limits,
             at: match at {
                 _ if !recording => Ticks(0),
                 Some(at) => at,
@@ -220,7 +226,8 @@ impl Recorder for Local {
     }
     #[inline(always)]
     fn limits(self) -> SpanLimits {
-        self.known().map_or(SpanLimits::DEFAULT, |here| here.limits)
+        self.known()
+            .map_or(SpanLimits::DEFAULT, |here| here.shared.limits)
     }
     #[inline(always)]
     fn current(self) -> Option<SpanContext> {
@@ -251,7 +258,7 @@ impl Recorder for Local {
         self.here().is_some_and(|here| {
             let keep = here.shared.escalate(ended);
             if !keep {
-                add_one(&here.counters.sampled_out);
+                add_one(&here.counters.let_go);
             }
             keep
         })
@@ -261,10 +268,11 @@ impl Recorder for Local {
 impl ThreadState {
     #[inline(always)]
     fn started(&self, recording: bool) {
-        add_one(&self.counters.started);
-        if !recording {
-            add_one(&self.counters.sampled_out);
-        }
+        add_one(if recording {
+            &self.counters.recording
+        } else {
+            &self.counters.dropped
+        });
     }
 }
 
@@ -274,7 +282,7 @@ fn gone() -> SpanStart {
     SpanStart {
         sampling: SamplingResult::new(SamplingDecision::Drop),
         span_id: NO_IDS.span_id(),
-        limits: SpanLimits::DEFAULT,
+        limits: OpenLimits::new(&SpanLimits::DEFAULT),
         at: Ticks(0),
     }
 }

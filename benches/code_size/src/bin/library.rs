@@ -8,9 +8,17 @@ fn work(input: &[u8; spanlet_code_size::LEN], output: &mut [u8; spanlet_code_siz
     let (frames, _) = input.as_chunks::<FRAME_LEN>();
     let Some(first) = frames.first() else { return };
     let parsed = parse(first);
-    for (to, reading) in output.as_chunks_mut::<4>().0.iter_mut().zip([parsed.ok(), mean(frames)]) {
+    for (to, reading) in output
+        .as_chunks_mut::<4>()
+        .0
+        .iter_mut()
+        .zip([parsed.ok(), mean(frames)])
+    {
         if let Some(reading) = reading {
-            let ([a, b], [c, d]) = (reading.humidity.to_be_bytes(), reading.celsius.to_be_bytes());
+            let ([a, b], [c, d]) = (
+                reading.humidity.to_be_bytes(),
+                reading.celsius.to_be_bytes(),
+            );
             *to = [a, b, c, d];
         }
     }

@@ -58,7 +58,10 @@ impl Collector {
     /// Every span that arrived, as often as it did.
     pub(crate) fn spans(&self) -> Vec<TraceSpan> {
         let requests = lock(&self.requests);
-        requests.iter().flat_map(|request| request.trace_spans()).collect()
+        requests
+            .iter()
+            .flat_map(|request| request.trace_spans())
+            .collect()
     }
     /// Sends all requests on; says how many spans went where.
     pub(crate) fn forward(&self, uplink: &Uplink) -> Result<String, DemoError> {

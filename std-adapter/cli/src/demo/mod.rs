@@ -10,6 +10,7 @@ mod collect;
 
 mod report;
 
+use crate::output::{self, CliError, LookArgs};
 use collect::Collector;
 use processes::Service;
 use services::plan::{BACKGROUND, Plan};
@@ -17,13 +18,13 @@ use spanlet_std::Ledger;
 use spanlet_std::receiver::DeviceLedger;
 use spanlet_std::trace::write_json_lines;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 
 /// What the demo is to show.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct DemoArgs {
     /// Which incident: 1 slow fraud check, 2 everything in sequence, 3 an external API, 4 missed
     /// parallelism, 5 a stale host
@@ -35,19 +36,18 @@ pub(crate) struct DemoArgs {
     /// Sends the same spans to a collector too, such as http://localhost:4318
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
-    /// Writes all spans as JSON lines
+    /// Writes all spans as JSON lines, to a file or `-`
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Columns of the picture [default: those of the terminal, else 100]
-    #[arg(long, value_name = "COLUMNS")]
-    width: Option<usize>,
-    /// Draws without colours; so does NO_COLOR
-    #[arg(long)]
-    no_color: bool,
-    /// Draws with ASCII alone
-    #[arg(long)]
-    ascii: bool,
+    #[command(flatten)]
+    look: LookArgs,
 }
+
+const EXAMPLES: &str = "Examples:
+  spanlet demo                                  a slow fraud check
+  spanlet demo --incident 4 --seed 7            missed parallelism, the same each time
+  spanlet demo --json spans.jsonl               for scripts
+  spanlet demo --otlp http://localhost:4318     to Jaeger or any OpenTelemetry collector too";
 
 /// Services and whether they record spans; each after those that it calls.
 const SERVICES: [(&str, bool); 10] = [
@@ -87,41 +87,39 @@ impl Traffic {
 }
 
 /// Runs the demo. It fails if the ledger does not balance.
-pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
+pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, CliError> {
+    show(args).map_err(|error| match error {
+        DemoError::Cli(error) => error,
+        error => CliError::Other(error.to_string()),
+    })
+}
+
+fn show(args: &DemoArgs) -> Result<ExitCode, DemoError> {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000));
     let plan = Plan::new(args.incident.into(), seed).ok_or(DemoError::Incident)?;
     // First, so that a wrong URL or path costs no time.
     let uplink = args.otlp.as_deref().map(collect::uplink).transpose()?;
-    let json = match &args.json {
-        Some(path) => Some(File::create(path).map_err(|cause| DemoError::file(path, cause))?),
-        None => None,
-    };
+    let json = args.json.as_deref().map(output::create).transpose()?;
     let collector = Collector::listen().map_err(DemoError::Listen)?;
     let traffic = traffic(args, &plan, &collector);
     progress("");
     let mut traffic = traffic?;
     let spans = collector.spans();
     traffic.arrived = spans.len() as u64;
-    if let (Some(file), Some(path)) = (json, &args.json) {
-        let mut file = BufWriter::new(file);
-        write_json_lines(&spans, &mut file)
-            .and_then(|()| file.flush())
-            .map_err(|cause| DemoError::file(path, cause))?;
+    if let (Some(mut out), Some(path)) = (json, &args.json) {
+        write_json_lines(&spans, &mut out)
+            .and_then(|()| out.flush())
+            .map_err(|cause| CliError::file("write", path, cause))?;
     }
     let forwarded = match &uplink {
         Some(uplink) => Some(collector.forward(uplink)?),
         None => None,
     };
-    match report::print(args, &plan, &traffic, &spans, forwarded.as_deref()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        Err(error) => return Err(DemoError::Print(error)),
-        Ok(()) => {}
-    }
-    Ok(if traffic.balances() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    report::print(args, &plan, &traffic, &spans, forwarded.as_deref())
+        .map_err(|cause| CliError::file("write", Path::new("standard output"), cause))?;
+    Ok(match traffic.balances() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     })
 }
 
@@ -229,21 +227,18 @@ pub(crate) enum DemoError {
         name: &'static str,
         cause: serde_json::Error,
     },
-    /// The JSON lines could not be written.
-    File { path: PathBuf, cause: io::Error },
+    /// A file or standard output.
+    Cli(CliError),
     /// The collector of `--otlp` cannot be sent to.
     Uplink {
         url: String,
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The report could not be written.
-    Print(io::Error),
 }
 
-impl DemoError {
-    fn file(path: &std::path::Path, cause: io::Error) -> Self {
-        let path = path.to_owned();
-        DemoError::File { path, cause }
+impl From<CliError> for DemoError {
+    fn from(error: CliError) -> Self {
+        DemoError::Cli(error)
     }
 }
 
@@ -265,13 +260,10 @@ impl fmt::Display for DemoError {
             DemoError::Ledger { name, cause } => {
                 write!(f, "{name} gave a ledger that cannot be read: {cause}")
             }
-            DemoError::File { path, cause } => {
-                write!(f, "{} cannot be written: {cause}", path.display())
-            }
+            DemoError::Cli(error) => error.fmt(f),
             DemoError::Uplink { url, cause } => {
                 write!(f, "the spans cannot be sent to {url}: {cause}")
             }
-            DemoError::Print(cause) => write!(f, "the report cannot be written: {cause}"),
         }
     }
 }

@@ -4,10 +4,8 @@
 
 use super::services::plan::Plan;
 use super::{DemoArgs, Traffic};
-use spanlet_std::trace::{TraceSpan, TraceTree, Waterfall};
-use std::io::{self, IsTerminal, Write};
-
-const DEFAULT_WIDTH: usize = 100;
+use spanlet_std::trace::{TraceSpan, TraceTree};
+use std::io::{self, Write};
 
 /// Prints all of it.
 pub(crate) fn print(
@@ -17,12 +15,7 @@ pub(crate) fn print(
     spans: &[TraceSpan],
     forwarded: Option<&str>,
 ) -> io::Result<()> {
-    let stdout = io::stdout();
-    let colour = !args.no_color && std::env::var_os("NO_COLOR").is_none() && stdout.is_terminal();
-    let terminal = || terminal_size::terminal_size().map(|(width, _)| width.0.into());
-    let width = args.width.or_else(terminal).unwrap_or(DEFAULT_WIDTH);
-    let mut out = stdout.lock();
-
+    let mut out = io::stdout().lock();
     let scale = match plan.incident.scale {
         1 => "times are the story's".to_owned(),
         scale => format!(
@@ -33,7 +26,7 @@ pub(crate) fn print(
     writeln!(out, "Incident {}: {}", args.incident, plan.incident.title)?;
     writeln!(out, "{scale}; seed {}\n", plan.seed)?;
 
-    let waterfall = Waterfall::new(width).colour(colour).ascii(args.ascii);
+    let waterfall = args.look.waterfall();
     for tree in TraceTree::build(spans) {
         if tree.trace_id.to_string() == traffic.trace {
             waterfall.write(&tree, &mut out)?;

@@ -1,0 +1,177 @@
+//! `spanlet gateway`: devices over TCP → OTLP, JSON lines, waterfalls.
+//!
+//! Input: frames of devices. Output: spans to a collector, a file, the terminal; on standard error a line now and
+//! then, and the ledger at the end. Bound: the gateway's. Ends on Ctrl-C or SIGTERM, with what it has sent out.
+
+use crate::output::{CliError, LookArgs, Printer};
+use clap::{ArgGroup, Args};
+use spanlet_std::config::{Config, Endpoint};
+use spanlet_std::export::OtlpHttpBuilder;
+use spanlet_std::receiver::{BindError, FrameReceiver, Gateway, GatewayLedger};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often traces that have come to rest are looked for.
+const TURN: Duration = Duration::from_millis(100);
+/// How long the end may take.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// Where to listen, and where spans go.
+#[derive(Args)]
+#[command(
+    group(ArgGroup::new("output").required(true).multiple(true).args(["otlp", "json", "waterfall"])),
+    after_help = "\
+Examples:
+  spanlet gateway --otlp http://localhost:4318           to a collector, Jaeger or Tempo
+  spanlet gateway --waterfall                            each trace on the terminal
+  spanlet gateway --json spans.jsonl --listen [::1]:9000
+
+Devices connect over TCP and send frames (core/WIRE.md). Headers, timeout, compression and certificates for the
+collector come from the OTEL_EXPORTER_OTLP_* variables."
+)]
+pub(crate) struct GatewayArgs {
+    /// Where devices connect to
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4319")]
+    listen: SocketAddr,
+    /// Lets other machines connect: frames are neither encrypted nor authenticated
+    #[arg(long)]
+    allow_remote: bool,
+    /// Sends spans to this OTLP/HTTP collector; /v1/traces is added to the URL unless it is there
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
+    /// Writes spans as JSON lines to a file, - for standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draws each trace when it has come to rest
+    #[arg(long)]
+    waterfall: bool,
+    /// Seconds between lines about what has come in, 0 for none
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    stats: u64,
+    /// Exports the device's name as device.id
+    #[arg(long)]
+    device_id: bool,
+    #[command(flatten)]
+    look: LookArgs,
+}
+
+pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
+    let waterfall = args.waterfall.then(|| args.look.waterfall());
+    let mut builder = Gateway::builder()
+        .allow_remote(args.allow_remote)
+        .export_device_id(args.device_id);
+    if let Some(url) = &args.otlp {
+        builder = builder.exporter(exporter(url)?);
+    }
+    let printer = Printer::new(args.json.as_deref(), waterfall)?;
+    let printer = Arc::new(Mutex::new(printer));
+    let lock = || printer.lock().unwrap_or_else(PoisonError::into_inner);
+    if args.json.is_some() || args.waterfall {
+        let to = printer.clone();
+        builder = builder.sink(move |span| {
+            let span = span.to_trace_span();
+            to.lock().unwrap_or_else(PoisonError::into_inner).span(span);
+        });
+    }
+    let (stop, stopped) = channel();
+    ctrlc::set_handler(move || {
+        // Gone if the end has begun already.
+        let _ = stop.send(());
+    })
+    .map_err(|cause| CliError::Other(format!("cannot wait for signals: {cause}")))?;
+    let receiver = builder.bind(args.listen).map_err(|error| match error {
+        BindError::NotLoopback(address) => CliError::Other(format!(
+            "{address} can be reached from other machines, and frames are neither encrypted nor authenticated: \
+             add --allow-remote if that is meant"
+        )),
+        error => CliError::Other(format!("cannot listen at {}: {error}", args.listen)),
+    })?;
+    eprintln!("listening at {}", receiver.local_addr());
+
+    let mut reports = Reports::new(args.stats);
+    let printed = loop {
+        match stopped.recv_timeout(TURN) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => break Ok(()),
+        }
+        let done = lock().turn();
+        if done.is_err() {
+            break done;
+        }
+        reports.turn(&receiver);
+    };
+    let ledger = receiver.shutdown(SHUTDOWN);
+    let printed = printed.and_then(|()| lock().finish());
+    print_ledger(&ledger);
+    for error in receiver.gateway().last_errors() {
+        eprintln!("last error of the collector: {error}");
+    }
+    printed?;
+    match ledger.total().missing() {
+        0 => Ok(()),
+        n => Err(CliError::Other(format!(
+            "{n} spans are not accounted for: please report this"
+        ))),
+    }
+}
+
+fn exporter(url: &str) -> Result<impl spanlet_std::export::SpanExporter + 'static, CliError> {
+    let (mut config, warnings) = Config::from_process();
+    for warning in warnings {
+        eprintln!("spanlet: {warning}");
+    }
+    let path_end = url.split(['?', '#']).next().unwrap_or_default();
+    let endpoint = match path_end.trim_end_matches('/').ends_with("/v1/traces") {
+        true => Endpoint::exact(url),
+        false => Endpoint::base(url),
+    };
+    config.otlp.endpoint =
+        endpoint.map_err(|error| CliError::Other(format!("--otlp {url}: {error}")))?;
+    OtlpHttpBuilder::from(config.otlp)
+        .build()
+        .map_err(|error| CliError::Other(format!("--otlp {url}: {error}")))
+}
+
+/// A line every now and then, if something has happened.
+struct Reports {
+    every: Duration,
+    last: Instant,
+    seen: GatewayLedger,
+}
+
+impl Reports {
+    fn new(seconds: u64) -> Self {
+        Reports {
+            every: Duration::from_secs(seconds),
+            last: Instant::now(),
+            seen: GatewayLedger::default(),
+        }
+    }
+    fn turn(&mut self, receiver: &FrameReceiver) {
+        if self.every.is_zero() || self.last.elapsed() < self.every {
+            return;
+        }
+        self.last = Instant::now();
+        let ledger = receiver.ledger();
+        if ledger == self.seen {
+            return;
+        }
+        let (devices, connections) = (ledger.devices.len(), receiver.connections());
+        let (total, intake) = (ledger.total(), ledger.intake);
+        eprintln!("{devices} devices ({connections} connected): {total}; {intake}");
+        self.seen = ledger;
+    }
+}
+
+fn print_ledger(ledger: &GatewayLedger) {
+    for device in &ledger.devices {
+        eprintln!("{}: {device}", device.device_id);
+    }
+    if ledger.devices.len() > 1 {
+        eprintln!("{} devices: {}", ledger.devices.len(), ledger.total());
+    }
+    eprintln!("{}", ledger.intake);
+}
