@@ -26,8 +26,8 @@ const TAIL: &[u8] = b"]}]}]}";
 
 /// Encodes spans into a fixed buffer as the JSON of one `ExportTraceServiceRequest`.
 ///
-/// As [`OtlpEncoder`](super::OtlpEncoder) in all else; about three times the bytes and seven times the time
-/// (210 ns for a span with four attributes).
+/// As [`OtlpEncoder`](super::OtlpEncoder) in all else; about three times the bytes and five times the time
+/// (100 ns for a span with four attributes).
 /// An opaque [`Value::Any`] that is no valid `AnyValue`, or is nested more than 16 deep, becomes a
 /// `bytesValue` of its bytes.
 ///

@@ -110,7 +110,7 @@ impl core::error::Error for OtlpFull {}
 /// Apart from the spans a request takes the resource, the scopes, and at most 40 bytes. While a span is
 /// written it may need one byte more than it takes in the end.
 ///
-/// Cost: about 770 instructions (29 ns on a server) for a span with four attributes, 280 (12 ns) for one
+/// Cost: about 610 instructions (22 ns on a server) for a span with four attributes, 250 (10 ns) for one
 /// without; no allocation, about 500 bytes of stack. Where unaligned access is fast, texts of up to 32 bytes
 /// are copied without `memcpy`.
 ///

@@ -193,9 +193,9 @@ const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
 const fn eight_digits(v: u32) -> [u8; 8] {
     let halves = (v / 10_000) as u64 | ((v % 10_000) as u64) << 32;
     // n / 100 is n * 10486 >> 20 below 10^4, and n / 10 is n * 103 >> 10 below 100.
-    let hundreds = (halves * 10_486 >> 20) & 0x0000_007f_0000_007f;
+    let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let pairs = hundreds | (halves - hundreds * 100) << 16;
-    let tens = (pairs * 103 >> 10) & 0x000f_000f_000f_000f;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
     let digits = tens | (pairs - tens * 10) << 8;
     (digits | ZEROS).to_le_bytes()
 }
