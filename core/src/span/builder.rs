@@ -210,6 +210,12 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
                     scope,
                     trace_state: self.trace_state,
                     threshold: sampling.threshold,
+                    // By pointer, chosen here: with a sampler that never sets a threshold the code that edits
+                    // trace states (12 KiB on an M0) is not linked.
+                    write_state: match sampling.threshold {
+                        ThresholdUpdate::Keep => Span::keep_trace_state,
+                        _ => Span::update_trace_state,
+                    },
                     attributes: self.attributes,
                     links: self.links,
                 },
@@ -220,10 +226,11 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
 }
 
 /// What a span has besides its header when it starts.
-struct Extras<'b> {
-    scope: Option<&'static InstrumentationScope<'static>>,
-    trace_state: Option<&'b str>,
-    threshold: ThresholdUpdate,
+pub(super) struct Extras<'b, R: Recorder, B: SpanBuf> {
+    pub(super) scope: Option<&'static InstrumentationScope<'static>>,
+    pub(super) trace_state: Option<&'b str>,
+    pub(super) threshold: ThresholdUpdate,
+    pub(super) write_state: fn(&mut Span<R, B>, &str, ThresholdUpdate),
     attributes: &'b [KeyValue<'b>],
     links: &'b [SpanContext],
 }
@@ -257,13 +264,13 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     }
     /// An open span with whatever it starts with.
     #[inline(never)]
-    fn start_with(rec: R, words: [u64; 7], limits: OpenLimits, extras: &Extras<'_>) -> Self {
+    fn start_with(rec: R, words: [u64; 7], limits: OpenLimits, extras: &Extras<'_, R, B>) -> Self {
         let mut span = Span::recording(rec, words, limits);
         if extras.scope.is_some()
             || extras.trace_state.is_some()
             || matches!(extras.threshold, ThresholdUpdate::Set(_))
         {
-            span.begin_with(extras.scope, extras.trace_state, extras.threshold);
+            span.begin_with(extras);
         }
         for kv in extras.attributes {
             span.attribute(kv.key, kv.value);

@@ -2,6 +2,7 @@
 //!
 //! Out of line, so that the setters stay small where they are inlined.
 
+use super::builder::Extras;
 use super::*;
 use crate::attribute::{self, StrArray};
 use crate::context::{TraceState, TraceStateBuf};
@@ -448,20 +449,27 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// What `SpanBuilder::start` adds where it is not the plain case.
     #[cold]
     #[inline(never)]
-    pub(super) fn begin_with(
-        &mut self,
-        scope: Option<&'static InstrumentationScope<'static>>,
-        trace_state: Option<&str>,
-        threshold: ThresholdUpdate,
-    ) {
-        if let Some(scope) = scope
+    pub(super) fn begin_with(&mut self, extras: &Extras<'_, R, B>) {
+        if let Some(scope) = extras.scope
             && EntryWriter::scope(self, scope)
         {
             let meta = self.word(META);
             self.set_word(META, meta | META_HAS_SCOPE);
         }
-        let text = trace_state.unwrap_or_default();
-        let is_there = || threshold_of(text).is_some();
+        if extras.trace_state.is_some() || matches!(extras.threshold, ThresholdUpdate::Set(_)) {
+            let text = extras.trace_state.unwrap_or_default();
+            (extras.write_state)(self, text, extras.threshold);
+        }
+    }
+    /// Sets the trace state of the parent.
+    pub(super) fn keep_trace_state(&mut self, text: &str, _: ThresholdUpdate) {
+        if !text.is_empty() {
+            self.set_text(TextKind::TraceState, text);
+        }
+    }
+    /// Sets the trace state of the parent with what the sampler says of its threshold.
+    #[cold]
+    pub(super) fn update_trace_state(&mut self, text: &str, threshold: ThresholdUpdate) {
         match threshold {
             ThresholdUpdate::Set(threshold) if text.is_empty() => {
                 // The usual root: no need of a whole list's room.
@@ -470,11 +478,10 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
                 self.set_text(TextKind::TraceState, &text);
             }
             ThresholdUpdate::Set(threshold) => self.begin_with_threshold(text, Some(threshold)),
-            ThresholdUpdate::Erase if is_there() => self.begin_with_threshold(text, None),
-            _ if text.is_empty() => {}
-            _ => {
-                self.set_text(TextKind::TraceState, text);
+            ThresholdUpdate::Erase if threshold_of(text).is_some() => {
+                self.begin_with_threshold(text, None);
             }
+            _ => self.keep_trace_state(text, threshold),
         }
     }
     /// Sets the trace state with another `th`. A malformed list is left out; a member without room for
