@@ -10,7 +10,7 @@ use spanlet::{
 use std::cell::Cell;
 
 /// Words of a ring: two chunks of spans with four attributes.
-const RING_WORDS: usize = 16384;
+pub(crate) const RING_WORDS: usize = 16384;
 
 /// One thread's recorder: every part known at compile time. Aligned so that two never share a cache line.
 #[repr(align(128))]
@@ -23,10 +23,13 @@ pub(crate) struct Recording<C> {
     out: SpanProducer<'static>,
 }
 
-/// Recorder and reading end, kept until the process ends.
-pub(crate) fn recording<C: BenchClock>(clock: C) -> (&'static Recording<C>, SpanConsumer<'static>) {
+/// Recorder and reading end, kept until the process ends, over a ring of a power of two of words.
+pub(crate) fn recording<C: BenchClock>(
+    clock: C,
+    ring_words: usize,
+) -> (&'static Recording<C>, SpanConsumer<'static>) {
     let control = Box::leak(Box::new(SpscControl::new()));
-    let words = Box::leak(Box::new_uninit_slice(RING_WORDS));
+    let words = Box::leak(Box::new_uninit_slice(ring_words));
     let (out, reader) = spsc_spans(control, words).expect("a power of two");
     let recorder = Box::leak(Box::new(Recording {
         clock,

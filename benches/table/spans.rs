@@ -8,7 +8,7 @@ use crate::case::{Target::*, *};
 use crate::clocks::{BenchClock, Counting, StdClock, Tsc};
 use crate::inputs::*;
 use crate::meter::{self, Meter};
-use crate::recorder::{Recording, drain, parent, recording};
+use crate::recorder::{RING_WORDS, Recording, drain, parent, recording};
 use crate::threads::{elsewhere, together};
 use core::hint::black_box;
 use core::time::Duration;
@@ -76,7 +76,7 @@ fn core<C: BenchClock + 'static>(
     clock: C,
     op: impl Fn(&'static Recording<C>) + 'static,
 ) -> Case {
-    let (rec, mut reader) = recording(clock);
+    let (rec, mut reader) = recording(clock, RING_WORDS);
     Case::new(row, name, ops, move |m| {
         chunk(m, ops, || op(rec), || drain(&mut reader, spans));
     })
@@ -143,7 +143,7 @@ pub(crate) fn register(cases: &mut Vec<Case>) {
         &[Ns(3.0), NoAlloc],
     );
 
-    let (rec, mut reader) = recording(Tsc);
+    let (rec, mut reader) = recording(Tsc, RING_WORDS);
     let read = elsewhere(move || drain(&mut reader, SPANS));
     let far = Case::new(FOUR_FAR, CORE, SPANS, move |m| {
         chunk(m, SPANS, || four::<_, Inline>(rec, &cx), &read);
@@ -152,7 +152,7 @@ pub(crate) fn register(cases: &mut Vec<Case>) {
 
     // One thread in the same set-up, the other idle: what two threads are compared with.
     let alone = together(TWO_THREADS, FLOOR, SPANS, &[], |is_second| {
-        let (rec, mut reader) = recording(Tsc);
+        let (rec, mut reader) = recording(Tsc, RING_WORDS);
         let cx = parent(TraceFlags::SAMPLED);
         move |m: &mut Meter| {
             if !is_second {
@@ -174,7 +174,7 @@ pub(crate) fn register(cases: &mut Vec<Case>) {
         SPANS,
         &[TimesFloor(1.10), NoAlloc],
         |_| {
-            let (rec, mut reader) = recording(Tsc);
+            let (rec, mut reader) = recording(Tsc, RING_WORDS);
             let cx = parent(TraceFlags::SAMPLED);
             move |m: &mut Meter| {
                 chunk(

@@ -3,7 +3,7 @@
 use crate::case::{Target::*, *};
 use crate::clocks::{BenchClock, Tsc};
 use crate::inputs::*;
-use crate::recorder::{parent, recording};
+use crate::recorder::{RING_WORDS, parent, recording};
 use crate::spans::{Inline, four};
 use core::hint::black_box;
 use spanlet::context::traceparent;
@@ -71,7 +71,7 @@ fn otlp(
     row: Row,
     encode: impl Fn(&mut SpanConsumer<'static>, &mut [u8], UnixAnchor) -> usize + 'static,
 ) -> Case {
-    let (rec, mut reader) = recording(Tsc);
+    let (rec, mut reader) = recording(Tsc, RING_WORDS);
     let cx = parent(TraceFlags::SAMPLED);
     let rate = TickRate::hz(2_600_000_000).expect("not zero");
     let anchor = UnixAnchor::new(Tsc.now(), 1_763_000_000_123_456_789, rate);

@@ -39,7 +39,8 @@ impl EntryWriter {
                     NEVER
                 }
             }
-            Value::Str(text) => 2 + words_of(text.len()),
+            // A text is shorter than half the address space, which spares `words_of` its care.
+            Value::Str(text) => 2 + ((text.len() + 7) >> 3),
             other => 2 + words_of(payload_len(other)),
         }
     }

@@ -351,10 +351,6 @@ impl Producer<'_> {
     ) {
         let groups = rest.len();
         self.prefetch::<0>();
-        if groups != 0 {
-            self.prefetch::<1>();
-            self.prefetch::<2>();
-        }
         let at = self.head.get() & self.mask;
         self.control().touch_write(at, FIXED + groups);
         // SAFETY: (3) FIXED + `groups` words from here are ours and contiguous; the sources have as many.
@@ -366,12 +362,16 @@ impl Producer<'_> {
             for i in 1..FIXED {
                 to.add(i).write(first.as_ptr().add(i).read_volatile());
             }
-            let (to, from, mut i) = (to.add(FIXED), rest.as_ptr(), 0);
-            while i < groups {
-                for k in i..i + GROUP {
-                    to.add(k).write(from.add(k).read_volatile());
+            if groups != 0 {
+                self.prefetch::<1>();
+                self.prefetch::<2>();
+                let (to, from, mut i) = (to.add(FIXED), rest.as_ptr(), 0);
+                while i < groups {
+                    for k in i..i + GROUP {
+                        to.add(k).write(from.add(k).read_volatile());
+                    }
+                    i += GROUP;
                 }
-                i += GROUP;
             }
         }
         self.commit(FIXED + len);

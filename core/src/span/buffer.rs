@@ -8,8 +8,9 @@ use core::mem::MaybeUninit;
 ///
 /// # Safety
 /// [`words`](Self::words) and [`words_mut`](Self::words_mut) must return the same memory, a multiple of
-/// four words, until [`grow`](Self::grow) replaces it; words that were written must still be there after a
-/// move of the buffer, and after a `grow`, which copies the first `used` of them.
+/// four words, until [`grow`](Self::grow) or [`grow_first`](Self::grow_first) replaces it; words that were written must still be there after a
+/// move of the buffer, and after a `grow`, which copies the first `used` of them. After `true` the
+/// memory has `need` words or more.
 pub unsafe trait SpanBuf {
     /// An empty buffer. May hold no words yet; then the first entry calls [`grow`](Self::grow).
     fn new() -> Self;
@@ -17,6 +18,13 @@ pub unsafe trait SpanBuf {
     fn words(&self) -> &[MaybeUninit<u64>];
     /// The memory, to write.
     fn words_mut(&mut self) -> &mut [MaybeUninit<u64>];
+    /// The quick way of a first [`grow`](Self::grow) to `need` words, inlined wherever an entry is written. `false`:
+    /// ask `grow`, nothing has changed.
+    #[inline(always)]
+    fn grow_first(&mut self, need: usize) -> bool {
+        let _ = need;
+        false
+    }
     /// Replaces the memory by at least `need` words, the first `used` kept. `false`: there is no more,
     /// and nothing has changed.
     fn grow(&mut self, used: usize, need: usize) -> bool {

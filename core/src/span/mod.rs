@@ -277,7 +277,10 @@ impl<R: Recorder, B: SpanBuf> Room for Span<R, B> {
         let at = self.pos as usize;
         let end = at + n;
         // The last words are kept for the counts of what was dropped.
-        if end + COUNTS_WORDS > self.buf.words().len() && !self.more_room(end) {
+        if end + COUNTS_WORDS > self.buf.words().len()
+            && !(at == 0 && self.buf.grow_first(end + COUNTS_WORDS))
+            && !self.more_room(end)
+        {
             return None;
         }
         #[expect(

@@ -91,6 +91,9 @@ impl List {
     }
     #[inline(never)]
     fn give_below(&self, page: NonNull<u64>) {
+        if self.top.get().is_null() {
+            return self.top.set(page.as_ptr());
+        }
         if self.top.get() == SHUT {
             // A thread that is past its end keeps nothing.
             if OWNER.try_with(|_| ()).is_err() {
@@ -164,22 +167,17 @@ unsafe impl SpanBuf for PooledBuf {
         unsafe { core::slice::from_raw_parts_mut(self.page.as_ptr(), self.words) }
     }
     #[inline(always)]
-    fn grow(&mut self, used: usize, need: usize) -> bool {
-        if self.words == 0
-            && need <= SMALL
-            && let Some(page) = SMALL_PAGES.with(List::take_top)
-        {
-            (self.page, self.words) = (page.cast(), SMALL);
-            return true;
+    fn grow_first(&mut self, need: usize) -> bool {
+        if self.words != 0 || need > SMALL {
+            return false;
         }
-        self.grow_rarely(used, need)
+        let Some(page) = SMALL_PAGES.with(List::take_top) else {
+            return false;
+        };
+        (self.page, self.words) = (page.cast(), SMALL);
+        true
     }
-}
-
-impl PooledBuf {
-    #[cold]
-    #[inline(never)]
-    fn grow_rarely(&mut self, used: usize, need: usize) -> bool {
+    fn grow(&mut self, used: usize, need: usize) -> bool {
         let (list, words) = match (self.words, need) {
             (0, 0..=SMALL) => (&SMALL_PAGES, SMALL),
             (_, 0..=LARGE) if self.words < LARGE => (&LARGE_PAGES, LARGE),
@@ -192,29 +190,29 @@ impl PooledBuf {
                 .cast::<MaybeUninit<u64>>()
                 .copy_from_nonoverlapping(self.page.as_ptr(), used.min(self.words));
         }
-        if self.words != 0 {
-            self.give_back();
-        }
+        self.give_back();
         (self.page, self.words) = (page.cast(), words);
         true
     }
-    /// Out of line: the end of a span without entries is a compare.
-    #[inline(never)]
+}
+
+impl PooledBuf {
+    /// For a span without entries a compare; for most others the page goes on top.
+    #[inline(always)]
     fn give_back(&mut self) {
-        let list = match self.words {
-            SMALL => &SMALL_PAGES,
-            _ => &LARGE_PAGES,
-        };
-        list.with(|list| list.give(self.page.cast()));
+        let page = self.page.cast();
+        match self.words {
+            0 => {}
+            SMALL => SMALL_PAGES.with(|list| list.give(page)),
+            _ => LARGE_PAGES.with(|list| list.give_below(page)),
+        }
     }
 }
 
 impl Drop for PooledBuf {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.words != 0 {
-            self.give_back();
-        }
+        self.give_back();
     }
 }
 
