@@ -15,7 +15,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Microseconds since the first look.
-pub struct HostMicros;
+pub(crate) struct HostMicros;
 impl Clock for HostMicros {
     fn now(&self) -> Ticks {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
@@ -28,19 +28,19 @@ impl Clock for HostMicros {
     }
 }
 
-pub const RING: usize = 16_384;
-pub type DeviceTracer = Tracer<HostMicros, DeviceIds, AlwaysOn, RING>;
-pub type DeviceSpan = Span<&'static DeviceTracer, InlineBuf<40>>;
+pub(crate) const RING: usize = 16_384;
+pub(crate) type DeviceTracer = Tracer<HostMicros, DeviceIds, AlwaysOn, RING>;
+pub(crate) type DeviceSpan = Span<&'static DeviceTracer, InlineBuf<40>>;
 
 /// A tracer that lives as long as the test.
-pub fn tracer(device: u64) -> &'static DeviceTracer {
+pub(crate) fn tracer(device: u64) -> &'static DeviceTracer {
     let tracer = Tracer::new(HostMicros, DeviceIds::unset(), AlwaysOn);
     tracer.ids().set(device, 1);
     Box::leak(Box::new(tracer))
 }
 
 /// One reading: two spans.
-pub fn work(tracer: &'static DeviceTracer, n: i64) {
+pub(crate) fn work(tracer: &'static DeviceTracer, n: i64) {
     let mut parent: DeviceSpan = tracer.span("reading").start();
     parent.set_attribute("n", n);
     let mut child: DeviceSpan = tracer.span("sample adc").parent(&parent).start();
@@ -53,14 +53,14 @@ static MODBUS: InstrumentationScope<'static> =
     InstrumentationScope::new("modbus").with_version("0.3");
 
 /// One span of a library.
-pub fn work_of_a_library(tracer: &'static DeviceTracer) {
+pub(crate) fn work_of_a_library(tracer: &'static DeviceTracer) {
     let mut span: DeviceSpan = tracer.span("read register").scope(&MODBUS).start();
     span.set_attribute("register", 40_001);
     span.set_attribute("values", &[1i64, 2, 3][..]);
 }
 
 /// What a stream of std is to the core.
-pub struct Io<T>(pub T);
+pub(crate) struct Io<T>(pub T);
 impl<T> ErrorType for Io<T> {
     type Error = embedded_io::ErrorKind;
 }
@@ -74,7 +74,7 @@ impl<T: Write> embedded_io::Write for Io<T> {
 }
 
 /// Says hello as `name`, through `send`.
-pub fn with_hello<T>(name: &str, capabilities: u32, send: impl FnOnce(&Message<'_>) -> T) -> T {
+pub(crate) fn with_hello<T>(name: &str, capabilities: u32, send: impl FnOnce(&Message<'_>) -> T) -> T {
     let mut resource: ResourceEncoder<128> = ResourceEncoder::new();
     assert!(resource.add("service.name", name));
     assert!(resource.add("hw.revision", 3));
@@ -90,10 +90,10 @@ pub fn with_hello<T>(name: &str, capabilities: u32, send: impl FnOnce(&Message<'
     }))
 }
 
-pub type DeviceDrain = Drain<2048, 64>;
+pub(crate) type DeviceDrain = Drain<2048, 64>;
 
 /// A device with a link to the gateway.
-pub struct Device<S: RecordSource> {
+pub(crate) struct Device<S: RecordSource> {
     pub name: String,
     pub capabilities: u32,
     pub drain: Box<DeviceDrain>,
@@ -104,7 +104,7 @@ pub struct Device<S: RecordSource> {
     pub acks: u32,
 }
 
-pub fn device(
+pub(crate) fn device(
     name: &str,
     epoch: u64,
     delivery: Delivery,
@@ -129,7 +129,7 @@ pub fn device(
 }
 
 impl<S: RecordSource> Device<S> {
-    pub fn connect(&mut self, to: SocketAddr) {
+    pub(crate) fn connect(&mut self, to: SocketAddr) {
         let mut stream = TcpStream::connect(to).expect("the gateway listens");
         stream
             .set_read_timeout(Some(Duration::from_millis(2)))
@@ -141,20 +141,20 @@ impl<S: RecordSource> Device<S> {
         self.hello();
     }
     /// As [`connect`](Self::connect), without a word.
-    pub fn connect_silently(&mut self, to: SocketAddr) {
+    pub(crate) fn connect_silently(&mut self, to: SocketAddr) {
         self.connect(to);
         let _ = self.drain.failed(&mut self.source);
     }
-    pub fn disconnect(&mut self) {
+    pub(crate) fn disconnect(&mut self) {
         self.link = None;
     }
-    pub fn hello(&mut self) {
+    pub(crate) fn hello(&mut self) {
         let drain = &mut self.drain;
         let queued = with_hello(&self.name, self.capabilities, |hello| drain.message(hello));
         assert!(queued, "nothing else is on its way");
     }
     /// Sends what there is; false if the link is gone.
-    pub fn send(&mut self) -> bool {
+    pub(crate) fn send(&mut self) -> bool {
         self.drain.heartbeat();
         let Some(link) = &mut self.link else {
             return false;
@@ -168,7 +168,7 @@ impl<S: RecordSource> Device<S> {
         done.is_ok()
     }
     /// Reads what the gateway says, and answers.
-    pub fn listen(&mut self) {
+    pub(crate) fn listen(&mut self) {
         let mut buffer = [0; 512];
         let Some(link) = &mut self.link else { return };
         let Ok(n) = link.read(&mut buffer) else {
@@ -197,13 +197,13 @@ impl<S: RecordSource> Device<S> {
             self.send();
         }
     }
-    pub fn counters(&mut self) -> DeviceCounters {
+    pub(crate) fn counters(&mut self) -> DeviceCounters {
         self.source.counters()
     }
 }
 
 /// Waits until `done`, for ten seconds at most.
-pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(10), "{what}");
@@ -211,7 +211,7 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-pub fn unix_ns() -> u64 {
+pub(crate) fn unix_ns() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.unwrap().as_nanos() as u64
 }

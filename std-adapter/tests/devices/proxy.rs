@@ -9,7 +9,7 @@ use std::thread;
 
 /// What was done to frames.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Harm {
+pub(crate) struct Harm {
     /// All that came, harmed or not.
     pub frames: u32,
     pub dropped: u32,
@@ -21,7 +21,7 @@ pub struct Harm {
 }
 
 impl Harm {
-    pub fn total(&self) -> u32 {
+    pub(crate) fn total(&self) -> u32 {
         self.dropped
             + self.duplicated
             + self.reordered
@@ -31,14 +31,14 @@ impl Harm {
     }
 }
 
-pub struct Proxy {
+pub(crate) struct Proxy {
     pub address: SocketAddr,
     healed: Arc<AtomicBool>,
     harm: Arc<Mutex<Harm>>,
 }
 
 impl Proxy {
-    pub fn start(to: SocketAddr, seed: u64) -> Self {
+    pub(crate) fn start(to: SocketAddr, seed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let healed = Arc::new(AtomicBool::new(false));
@@ -62,10 +62,10 @@ impl Proxy {
         }
     }
     /// From now on frames pass as they are.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.healed.store(true, Ordering::Relaxed);
     }
-    pub fn harm(&self) -> Harm {
+    pub(crate) fn harm(&self) -> Harm {
         *self.harm.lock().unwrap()
     }
 }
