@@ -188,7 +188,7 @@ impl Plan {
             .failures
             .iter()
             .find(|(name, _)| *name == step)?;
-        (self.dice("failure") % 3 == 0).then_some(reason)
+        self.dice("failure").is_multiple_of(3).then_some(reason)
     }
     /// Whether the request for this article in the background fails: one of them does.
     pub(crate) fn stock_fails(&self, sku: i64) -> bool {
