@@ -119,9 +119,12 @@ impl<'a> SpanView<'a> {
         let text = unsafe { packed_text(self.word(NAME)) };
         Text { text, by_ref: true }
     }
-    /// Why the status is an error, if somebody said.
+    /// Why the status is an error, if somebody said; `None` with any other status.
+    ///
+    /// SPEC: Trace API, "Set Status": a description is for errors only.
     pub fn status_description(&self) -> Option<&'a str> {
         self.text_if_any(TextKind::StatusDescription)
+            .filter(|_| self.status() == Status::Error)
     }
     /// The trace state that the span was started with.
     #[inline(always)]
