@@ -184,7 +184,8 @@ impl<'a> SpanView<'a> {
         let [_, _, links, _] = self.counts();
         links
     }
-    /// Attribute values that were cut to the length limit.
+    /// Attribute values that were cut to the length limit, and names, descriptions, trace states and scopes
+    /// that found no room.
     pub fn truncated_values(&self) -> u32 {
         let [.., truncated] = self.counts();
         truncated

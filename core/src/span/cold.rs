@@ -41,7 +41,7 @@ enum Dropped {
     Attribute,
     Event,
     Link,
-    /// Not dropped: cut.
+    /// Not dropped: cut. Also a name, description, trace state or scope without room.
     Value,
 }
 
@@ -454,11 +454,13 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         trace_state: Option<&str>,
         threshold: ThresholdUpdate,
     ) {
-        if let Some(scope) = scope
-            && EntryWriter::scope(self, scope)
-        {
-            let meta = self.word(META);
-            self.set_word(META, meta | META_HAS_SCOPE);
+        if let Some(scope) = scope {
+            if EntryWriter::scope(self, scope) {
+                let meta = self.word(META);
+                self.set_word(META, meta | META_HAS_SCOPE);
+            } else {
+                self.count(Dropped::Value);
+            }
         }
         let text = trace_state.unwrap_or_default();
         let is_there = || threshold_of(text).is_some();
@@ -467,14 +469,18 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
                 // The usual root: no need of a whole list's room.
                 let mut text = heapless::String::<24>::new();
                 let _fits = write!(text, "ot=th:{}", &*encode_threshold(threshold));
-                self.set_text(TextKind::TraceState, &text);
+                self.trace_state_or_count(&text);
             }
             ThresholdUpdate::Set(threshold) => self.begin_with_threshold(text, Some(threshold)),
             ThresholdUpdate::Erase if is_there() => self.begin_with_threshold(text, None),
             _ if text.is_empty() => {}
-            _ => {
-                self.set_text(TextKind::TraceState, text);
-            }
+            _ => self.trace_state_or_count(text),
+        }
+    }
+    #[cold]
+    fn trace_state_or_count(&mut self, text: &str) {
+        if !self.set_text(TextKind::TraceState, text) {
+            self.count(Dropped::Value);
         }
     }
     /// Sets the trace state with another `th`. A malformed list is left out; a member without room for
@@ -488,7 +494,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             return;
         }
         if !state.is_empty() {
-            self.set_text(TextKind::TraceState, state.as_str());
+            self.trace_state_or_count(state.as_str());
         }
     }
 }
