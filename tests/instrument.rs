@@ -32,6 +32,16 @@ mod library {
         n + 1
     }
 
+    #[instrument(err)]
+    pub fn names_of_ours(
+        span: u32,
+        result: &str,
+        error: u8,
+    ) -> Result<impl Iterator<Item = u32>, std::num::ParseIntError> {
+        let n = result.parse::<u32>()?;
+        Ok([span, n, error.into()].into_iter())
+    }
+
     #[instrument(level = Trace)]
     pub fn borrows<'a>(list: &'a mut Vec<u8>, _tail: &[u8]) -> &'a mut u8 {
         list.push(1);
@@ -64,6 +74,7 @@ fn a_library_is_traced_once_a_binary_installs_a_tracer() {
     assert!(library::parse("x").is_err());
     assert!(block_on(library::fetch(3)).is_err());
     assert_eq!(block_on(library::plain(1)), 2);
+    assert_eq!(library::names_of_ours(1, "2", 3).unwrap().sum::<u32>(), 6);
     assert_eq!(*library::borrows(&mut vec![], &[]), 1);
     block_on(async { library::plain(5).await }.in_span(span!("outer")));
     spanlet::filter::set_max_level(Some(spanlet::filter::Level::Info));

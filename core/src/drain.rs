@@ -95,6 +95,10 @@ pub struct Drain<const BUFFER: usize, const SYMBOLS: usize> {
     acknowledged: u32,
     /// When the last acknowledgement came, or the first record after it went.
     waiting_since: Ticks,
+    /// One past the furthest record that was ever looked at; `next` goes back for what is sent again.
+    furthest: u32,
+    /// A record between `acknowledged` and `next` that no frame takes, and that is not counted yet.
+    skipped: Option<u32>,
     unsendable: u32,
     heartbeat: bool,
 }
@@ -109,6 +113,8 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
             next: 0,
             acknowledged: 0,
             waiting_since: Ticks(0),
+            furthest: 0,
+            skipped: None,
             unsendable: 0,
             heartbeat: true,
         }
@@ -143,7 +149,10 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
                     self.acknowledged = ack.next;
                     self.waiting_since = received_at;
                     if matches!(self.delivery, Delivery::Acknowledged { .. }) {
-                        source.release_before(ack.next);
+                        if self.skipped == Some(ack.next) && ack.next != self.next {
+                            self.give_up(ack.next);
+                        }
+                        source.release_before(self.acknowledged);
                     }
                 }
             }
@@ -195,20 +204,32 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
         }
         let mut is_full = false;
         while let Some((sequence, record)) = source.peek() {
+            let mut is_unsendable = false;
             match self.encoder.push(sequence, &record) {
                 Push::Taken => {}
                 Push::Full => {
                     is_full = true;
                     break;
                 }
-                Push::TooLarge => {
-                    self.unsendable = self.unsendable.wrapping_add(1);
-                    // So that the host hears of it even if nothing follows.
-                    self.heartbeat = true;
-                }
+                Push::TooLarge => is_unsendable = true,
             }
             source.advance();
             self.next = sequence.wrapping_add(1);
+            let is_first_time = sequence.wrapping_sub(self.furthest) < 1 << 31;
+            if is_first_time {
+                self.furthest = self.next;
+            }
+            match self.delivery {
+                _ if !is_unsendable => {}
+                Delivery::OneWay if is_first_time => self.count_unsendable(),
+                Delivery::OneWay => {}
+                Delivery::Acknowledged { .. } if sequence == self.acknowledged => {
+                    self.give_up(sequence);
+                    source.release_before(self.acknowledged);
+                }
+                // Counted when all before it has arrived: so the host can tell it from what is to come.
+                Delivery::Acknowledged { .. } => self.skipped = self.skipped.or(Some(sequence)),
+            }
         }
         if is_full || self.heartbeat || self.encoder.record_count() != 0 {
             let mut counters = source.counters();
@@ -217,10 +238,22 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
             self.heartbeat = false;
         }
     }
+    fn count_unsendable(&mut self) {
+        self.unsendable = self.unsendable.wrapping_add(1);
+        // So that the host hears of it even if nothing follows.
+        self.heartbeat = true;
+    }
+    /// Counts the first record that is not acknowledged as unsendable, and takes it for acknowledged.
+    fn give_up(&mut self, sequence: u32) {
+        self.count_unsendable();
+        self.acknowledged = sequence.wrapping_add(1);
+        self.skipped = None;
+    }
     fn resend(&mut self, source: &mut impl RecordSource) -> bool {
         let again = source.rewind();
         if again {
             self.next = self.acknowledged;
+            self.skipped = None;
             // Whoever lost the records may have lost the texts.
             self.encoder.announce_again();
         }

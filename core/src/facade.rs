@@ -32,6 +32,8 @@ pub type GlobalSpan = Span<Global, InlineBuf<GLOBAL_SPAN_WORDS>>;
 ///
 /// Implemented for every `T` whose `&T` is a [`Recorder`].
 pub trait DynRecorder: Sync {
+    /// See [`Recorder::is_enabled`].
+    fn is_enabled(&self) -> bool;
     /// See [`Recorder::now`].
     fn now(&self) -> Ticks;
     /// See [`Recorder::span_id`].
@@ -62,6 +64,9 @@ impl<T: Sync> DynRecorder for T
 where
     for<'a> &'a T: Recorder,
 {
+    fn is_enabled(&self) -> bool {
+        Recorder::is_enabled(self)
+    }
     fn now(&self) -> Ticks {
         Recorder::now(self)
     }
@@ -188,7 +193,7 @@ impl Recorder for Global {
 
     #[inline(always)]
     fn is_enabled(self) -> bool {
-        installed().is_some()
+        installed().is_some_and(|t| t.is_enabled())
     }
     #[inline]
     fn now(self) -> Ticks {
@@ -235,13 +240,18 @@ impl Recorder for Global {
     fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
         let (mut run, mut out) = (Some(run), None);
         if let Some(t) = installed() {
-            t.with_current(context, &mut || out = run.take().map(|run| run()));
+            t.with_current(context, &mut || {
+                // Once, however often it is called.
+                if let Some(run) = run.take() {
+                    out = Some(run());
+                }
+            });
         }
         // A tracer that did not call back must not keep the work from being done.
         match (out, run) {
             (Some(out), _) => out,
             (None, Some(run)) => run(),
-            (None, None) => unreachable!("`run` is taken only to fill `out`"),
+            (None, None) => unreachable!("the tracer swallowed a panic of the traced code"),
         }
     }
     #[inline]

@@ -24,11 +24,15 @@ pub enum Level {
     Trace = 5,
 }
 
-/// The filter that this build was compiled with; everything where none was given.
+/// The filter that this build was compiled with; everything where none was given, or an empty one.
 pub const COMPILED: Filter<'static> = Filter::new(match option_env!("SPANLET_FILTER") {
-    Some(text) => text,
-    None => "trace",
+    Some(text) if !text.is_empty() => text,
+    _ => "trace",
 });
+const _: () = assert!(
+    COMPILED.check().is_ok(),
+    "SPANLET_FILTER has a directive that is neither a level (off, error, warn, info, debug, trace) nor path=level"
+);
 
 /// Whether the compiled filter leaves anything: if not, spans of the global tracer have no code.
 pub const ANY: bool = COMPILED.max_level() > 0;

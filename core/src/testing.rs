@@ -159,7 +159,7 @@ impl<S: Sampler, const W: usize> TestTracer<S, W> {
     pub fn escalated_incomplete_count(&self) -> u32 {
         self.escalated_incomplete.get()
     }
-    /// Spans that found no room in the buffer.
+    /// Spans that found no room in the buffer, or ended inside [`with_spans`](Self::with_spans).
     pub fn lost_count(&self) -> u32 {
         self.lost.get()
     }
@@ -170,6 +170,9 @@ impl<S: Sampler, const W: usize> TestTracer<S, W> {
         })
     }
     /// Forgets what was recorded.
+    ///
+    /// # Panics
+    /// Inside [`with_spans`](Self::with_spans).
     pub fn clear(&self) {
         self.words.borrow_mut().clear();
     }
@@ -192,7 +195,10 @@ impl<S: Sampler, const W: usize> Recorder for &TestTracer<S, W> {
         self.sampler.should_sample(parameters)
     }
     fn record(self, span: FinishedSpan<'_>) {
-        let mut words = self.words.borrow_mut();
+        // Borrowed: the span ends inside `with_spans`.
+        let Ok(mut words) = self.words.try_borrow_mut() else {
+            return self.lost.set(self.lost.get() + 1);
+        };
         let at = words.len();
         if W - at < span.words() || span.words() > MAX_WORDS {
             return self.lost.set(self.lost.get() + 1);

@@ -1,6 +1,6 @@
 //! The expansion of `#[instrument]`: options, then the body wrapped.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
@@ -94,6 +94,8 @@ pub(crate) fn expand(options: TokenStream, function: TokenStream) -> syn::Result
         ));
     }
     let arguments = arguments(&function);
+    // Hygienic: the function may have an argument, or use a static, of the same name.
+    let [span, result] = ["span", "result"].map(|name| Ident::new(name, Span::mixed_site()));
     for skipped in &options.skip {
         if !arguments.contains(skipped) {
             return Err(syn::Error::new(
@@ -111,7 +113,8 @@ pub(crate) fn expand(options: TokenStream, function: TokenStream) -> syn::Result
     } = &function;
     let output = match &sig.output {
         syn::ReturnType::Default => quote!(()),
-        syn::ReturnType::Type(_, ty) if matches!(**ty, syn::Type::ImplTrait(_)) => quote!(_),
+        // Of `impl Trait`, wherever it stands in the type, there may be none in a `let`.
+        syn::ReturnType::Type(_, ty) if has_impl(ty.to_token_stream()) => quote!(_),
         syn::ReturnType::Type(_, ty) => quote!(#ty),
     };
     let body = if sig.asyncness.is_some() {
@@ -125,12 +128,12 @@ pub(crate) fn expand(options: TokenStream, function: TokenStream) -> syn::Result
         if options.err {
             // The span must still be open when the result is known: the future inside does not own it.
             quote! {
-                let mut span = #start;
-                let result: #output = ::spanlet::within(&mut span, async move #block).await;
-                if let ::core::result::Result::Err(error) = &result {
-                    span.record_error(error);
+                let mut #span = #start;
+                let #result: #output = ::spanlet::within(&mut #span, async move #block).await;
+                if let ::core::result::Result::Err(error) = &#result {
+                    #span.record_error(error);
                 }
-                result
+                #result
             }
         } else {
             quote! {
@@ -144,17 +147,17 @@ pub(crate) fn expand(options: TokenStream, function: TokenStream) -> syn::Result
             .unwrap_or_else(|| Ident::new("_span", Span::mixed_site()));
         let failed = options.err.then(|| {
             quote! {
-                if let ::core::result::Result::Err(error) = &result {
-                    span.record_error(error);
+                if let ::core::result::Result::Err(error) = &#result {
+                    #span.record_error(error);
                 }
             }
         });
         quote! {
-            let mut span = #start;
+            let mut #span = #start;
             #[allow(clippy::redundant_closure_call, reason = "`return` and `?` end the body, not the span")]
-            let result: #output = span.run(move |#name| #block);
+            let #result: #output = #span.run(move |#name| #block);
             #failed
-            result
+            #result
         }
     };
     Ok(quote! {
@@ -162,6 +165,15 @@ pub(crate) fn expand(options: TokenStream, function: TokenStream) -> syn::Result
         #vis #sig {
             #body
         }
+    })
+}
+
+/// Whether `impl` occurs in a type.
+fn has_impl(ty: TokenStream) -> bool {
+    ty.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == "impl",
+        TokenTree::Group(group) => has_impl(group.stream()),
+        _ => false,
     })
 }
 
@@ -182,6 +194,7 @@ fn arguments(function: &ItemFn) -> Vec<Ident> {
 }
 
 fn start(options: &Options, function: &ItemFn, arguments: &[Ident]) -> TokenStream {
+    let span = Ident::new("span", Span::mixed_site());
     let name = match &options.name {
         Some(name) => name.clone(),
         None => LitStr::new(&function.sig.ident.to_string(), function.sig.ident.span()),
@@ -207,17 +220,17 @@ fn start(options: &Options, function: &ItemFn, arguments: &[Ident]) -> TokenStre
                     #[allow(unused_imports, reason = "one of the two applies")]
                     use ::spanlet::__private::{AsValue as _, NoValue as _};
                     if let ::core::option::Option::Some(value) = (&&::spanlet::__private::Argument(&#name)).value() {
-                        span.set_attribute(#key, value);
+                        #span.set_attribute(#key, value);
                     }
                 }
             }
         });
     quote! {{
         #[allow(unused_mut, reason = "without arguments")]
-        let mut span = ::spanlet::span!(#parent #kind level: #level, #name #(#fields)*);
-        if span.is_recording() {
+        let mut #span = ::spanlet::span!(#parent #kind level: #level, #name #(#fields)*);
+        if #span.is_recording() {
             #(#recorded)*
         }
-        span
+        #span
     }}
 }

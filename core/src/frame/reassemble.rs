@@ -93,7 +93,8 @@ impl<const N: usize> Reassembler<N> {
             (self.current, self.len) = (Some(name), 0);
         } else if self.current != Some(name) || self.len != offset as usize {
             // A repetition of what is there already is no loss.
-            let repeated = self.current == Some(name) && offset as usize + bytes.len() <= self.len;
+            let end = (offset as usize).saturating_add(bytes.len());
+            let repeated = self.current == Some(name) && end <= self.len;
             if !repeated {
                 self.give_up();
             }

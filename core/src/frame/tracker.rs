@@ -29,8 +29,10 @@ pub struct SequenceTracker {
     /// One past the newest record, counted up from 0 without wrapping.
     high: u64,
     seen: [u64; WORDS],
-    /// One past the newest of those before which none is missing.
+    /// One past the newest of those before which none may still come.
     contiguous: u64,
+    /// Those before it that did not come, at most.
+    given_up: u64,
     received: u64,
     duplicate: u64,
     corrupt: u64,
@@ -103,6 +105,7 @@ impl SequenceTracker {
             high: 0,
             seen: [0; WORDS],
             contiguous: 0,
+            given_up: 0,
             received: 0,
             duplicate: 0,
             corrupt: 0,
@@ -148,11 +151,22 @@ impl SequenceTracker {
         }
         self.high = high;
         // What leaves the window unseen stays missing, and is not waited for.
-        self.contiguous = self.contiguous.max(high.saturating_sub(REMEMBERED));
+        let forgotten = high.saturating_sub(REMEMBERED);
+        self.given_up += forgotten.saturating_sub(self.contiguous);
+        self.contiguous = self.contiguous.max(forgotten);
         self.settle();
     }
+    /// A device that keeps its records until they are acknowledged counts one as unsendable when all
+    /// before it have arrived: so of those that are missing the first are the unsendable ones.
     fn settle(&mut self) {
-        while self.contiguous < self.high && self.has(self.contiguous) {
+        let [.., unsendable, _, _] = self.totals;
+        while self.contiguous < self.high {
+            if !self.has(self.contiguous) {
+                if self.given_up >= unsendable {
+                    break;
+                }
+                self.given_up += 1;
+            }
             self.contiguous += 1;
         }
     }
@@ -222,6 +236,7 @@ impl SequenceTracker {
             *total += new.wrapping_sub(old) as u64;
         }
         self.last = *counters;
+        self.settle();
     }
     /// What to acknowledge: the sequence of the first record that is missing and may still come.
     #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 is meant")]

@@ -119,9 +119,12 @@ impl<'a> SpanView<'a> {
         let text = unsafe { packed_text(self.word(NAME)) };
         Text { text, by_ref: true }
     }
-    /// Why the status is an error, if somebody said.
+    /// Why the status is an error, if somebody said; `None` with any other status.
+    ///
+    /// SPEC: Trace API, "Set Status": a description is for errors only.
     pub fn status_description(&self) -> Option<&'a str> {
         self.text_if_any(TextKind::StatusDescription)
+            .filter(|_| self.status() == Status::Error)
     }
     /// The trace state that the span was started with.
     #[inline(always)]
@@ -181,7 +184,8 @@ impl<'a> SpanView<'a> {
         let [_, _, links, _] = self.counts();
         links
     }
-    /// Attribute values that were cut to the length limit.
+    /// Attribute values that were cut to the length limit, and names, descriptions, trace states and scopes
+    /// that found no room.
     pub fn truncated_values(&self) -> u32 {
         let [.., truncated] = self.counts();
         truncated

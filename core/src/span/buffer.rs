@@ -8,9 +8,9 @@ use core::mem::MaybeUninit;
 ///
 /// # Safety
 /// [`words`](Self::words) and [`words_mut`](Self::words_mut) must return the same memory, a multiple of
-/// four words, until [`grow`](Self::grow) or [`grow_first`](Self::grow_first) replaces it; words that were written must still be there after a
-/// move of the buffer, and after a `grow`, which copies the first `used` of them. After `true` the
-/// memory has `need` words or more.
+/// four words and no more than 32,756, until [`grow`](Self::grow) or [`grow_first`](Self::grow_first)
+/// replaces it; words that were written must still be there after a move of the buffer, and after a `grow`,
+/// which copies the first `used` of them. After `true` the memory has `need` words or more.
 pub unsafe trait SpanBuf {
     /// An empty buffer. May hold no words yet; then the first entry calls [`grow`](Self::grow).
     fn new() -> Self;

@@ -42,7 +42,7 @@ enum Dropped {
     Attribute,
     Event,
     Link,
-    /// Not dropped: cut.
+    /// Not dropped: cut. Also a name, description, trace state or scope without room.
     Value,
 }
 
@@ -450,11 +450,13 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     #[cold]
     #[inline(never)]
     pub(super) fn begin_with(&mut self, extras: &Extras<'_, R, B>) {
-        if let Some(scope) = extras.scope
-            && EntryWriter::scope(self, scope)
-        {
-            let meta = self.word(META);
-            self.set_word(META, meta | META_HAS_SCOPE);
+        if let Some(scope) = extras.scope {
+            if EntryWriter::scope(self, scope) {
+                let meta = self.word(META);
+                self.set_word(META, meta | META_HAS_SCOPE);
+            } else {
+                self.count(Dropped::Value);
+            }
         }
         if extras.trace_state.is_some() || matches!(extras.threshold, ThresholdUpdate::Set(_)) {
             let text = extras.trace_state.unwrap_or_default();
@@ -464,7 +466,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// Sets the trace state of the parent.
     pub(super) fn keep_trace_state(&mut self, text: &str, _: ThresholdUpdate) {
         if !text.is_empty() {
-            self.set_text(TextKind::TraceState, text);
+            self.trace_state_or_count(text);
         }
     }
     /// Sets the trace state of the parent with what the sampler says of its threshold.
@@ -475,13 +477,19 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
                 // The usual root: no need of a whole list's room.
                 let mut text = heapless::String::<24>::new();
                 let _fits = write!(text, "ot=th:{}", &*encode_threshold(threshold));
-                self.set_text(TextKind::TraceState, &text);
+                self.trace_state_or_count(&text);
             }
             ThresholdUpdate::Set(threshold) => self.begin_with_threshold(text, Some(threshold)),
             ThresholdUpdate::Erase if threshold_of(text).is_some() => {
                 self.begin_with_threshold(text, None);
             }
             _ => self.keep_trace_state(text, threshold),
+        }
+    }
+    #[cold]
+    fn trace_state_or_count(&mut self, text: &str) {
+        if !self.set_text(TextKind::TraceState, text) {
+            self.count(Dropped::Value);
         }
     }
     /// Sets the trace state with another `th`. A malformed list is left out; a member without room for
@@ -495,7 +503,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             return;
         }
         if !state.is_empty() {
-            self.set_text(TextKind::TraceState, state.as_str());
+            self.trace_state_or_count(state.as_str());
         }
     }
 }

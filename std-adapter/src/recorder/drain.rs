@@ -129,6 +129,7 @@ impl Drain {
             let scope = self.scope;
             let Ok(mut batch) = OtlpEncoder::new(&mut buf, &resource, &scope, anchor) else {
                 // A resource of a megabyte: nothing can be sent. The rings fill up, and count it.
+                self.shared.close();
                 self.control.flushed(u64::MAX, true);
                 return;
             };
@@ -175,6 +176,9 @@ impl Drain {
             self.control.in_batch.store(0, Relaxed);
             // A full batch may have left spans in the rings: the next one answers.
             if let (Some((wanted, stop)), false) = (asked, full) {
+                if stop {
+                    self.shared.close();
+                }
                 self.control.flushed(wanted, stop);
                 going = !stop;
             }
@@ -204,8 +208,10 @@ impl Drain {
     fn reap(&mut self) {
         let mut kept = Vec::with_capacity(self.rings.len());
         for mut ring in self.rings.drain(..) {
+            // Asked first: what a thread's last spans were refused for is then counted too.
+            let is_finished = ring.consumer.is_finished();
             ring.count_refused(&self.control);
-            if ring.consumer.is_finished() {
+            if is_finished {
                 match RingMemory::free(ring) {
                     Ok(()) => continue,
                     Err(back) => kept.push(back),

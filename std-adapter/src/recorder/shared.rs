@@ -4,11 +4,11 @@ use super::clock::HostClock;
 use super::ledger::Ledger;
 use super::thread::ThreadCounters;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 use spanlet::ring::SpscControl;
 use spanlet::{
-    EndedUnsampled, Sampler, SamplingDecision, SamplingParameters, SamplingResult, SpanConsumer,
-    SpanLimits, SpanProducer, spsc_spans,
+    AlwaysOn, EndedUnsampled, ParentBased, Sampler, SamplingDecision, SamplingParameters,
+    SamplingResult, SpanConsumer, SpanLimits, SpanProducer, spsc_spans,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) escalate_after: Option<u64>,
     /// From which each thread's ids follow; none for those of the operating system.
     pub(crate) id_seed: Option<u64>,
+    /// Nobody reads rings any more: threads that come now get none.
+    closed: AtomicBool,
     threads: Mutex<Threads>,
 }
 
@@ -94,6 +96,11 @@ impl ProcessSampler {
     pub(crate) fn sample(&self, parameters: &SamplingParameters<'_>) -> SamplingResult {
         match self {
             ProcessSampler::ParentBasedAlwaysOn => {
+                if let (Some(parent), Some(_)) = (parameters.parent, parameters.trace_state)
+                    && parent.is_remote()
+                {
+                    return with_trace_state(parameters);
+                }
                 let keep = parameters.parent.is_none_or(|parent| parent.is_sampled());
                 SamplingResult::new(if keep {
                     SamplingDecision::RecordAndSample
@@ -117,6 +124,12 @@ impl ProcessSampler {
     }
 }
 
+/// A `th` in the trace state has to be checked against the parent's flag.
+#[cold]
+fn with_trace_state(parameters: &SamplingParameters<'_>) -> SamplingResult {
+    ParentBased::new(AlwaysOn).should_sample(parameters)
+}
+
 impl Shared {
     pub(crate) fn new(
         clock: HostClock,
@@ -133,6 +146,7 @@ impl Shared {
             ring_words,
             escalate_after,
             id_seed,
+            closed: AtomicBool::new(false),
             threads: Mutex::default(),
         }
     }
@@ -181,6 +195,14 @@ impl Shared {
         high.copy_from_slice(&threads.seeds.to_le_bytes());
         Some(bytes)
     }
+    /// The drain has ended.
+    pub(crate) fn close(&self) {
+        // ORDERING: a thread that misses it gets a ring that nobody reads, and that is all.
+        self.closed.store(true, Ordering::Relaxed);
+    }
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
     /// Rings of threads that the drain does not know yet.
     pub(crate) fn take_new(&self) -> Vec<ThreadRing> {
         core::mem::take(&mut self.threads().new)
@@ -193,6 +215,8 @@ impl Shared {
             // Only we hold it: the thread is gone, and its counts are final.
             let gone = Arc::strong_count(counters) == 1;
             if gone {
+                // ORDERING: takes its last counts over; pairs with Release in the drop of its `Arc`.
+                fence(Ordering::Acquire);
                 let (started, sampled_out, ended) = counters.read();
                 threads.gone.0 += started;
                 threads.gone.1 += sampled_out;

@@ -69,16 +69,26 @@ thread_local! {
     /// thread's locals are gone.
     static HERE: Cell<*const ThreadState> = const { Cell::new(core::ptr::null()) };
     /// Owns what `HERE` points to.
-    static OWNER: Owner = const { Owner(Cell::new(None)) };
+    static OWNER: Owner = const { Owner(Cell::new(core::ptr::null_mut())) };
 }
 
-struct Owner(Cell<Option<Box<ThreadState>>>);
+struct Owner(Cell<*mut ThreadState>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
         HERE.set(core::ptr::null());
-        // The producer's drop tells the drain that this ring will get no more.
-        drop(self.0.take());
+        self.replace(core::ptr::null_mut());
+    }
+}
+
+impl Owner {
+    /// Drops the state that it has: the producer's drop tells the drain that this ring will get no more.
+    fn replace(&self, by: *mut ThreadState) {
+        let old = self.0.replace(by);
+        if !old.is_null() {
+            // SAFETY: made by `Box::into_raw` in `register`, and here for the last time.
+            drop(unsafe { Box::from_raw(old) });
+        }
     }
 }
 
@@ -114,6 +124,9 @@ fn register() -> bool {
     let Some(shared) = super::shared::installed() else {
         return false;
     };
+    if shared.is_closed() {
+        return false;
+    }
     OWNER
         .try_with(|owner| {
             let Some((producer, counters)) = shared.register(RingMemory::new(shared.ring_words))
@@ -129,9 +142,10 @@ fn register() -> bool {
                 counters,
                 shared,
             });
-            let here: *const ThreadState = &*state;
-            owner.0.set(Some(state));
+            let here = Box::into_raw(state);
             HERE.set(here);
+            // There is an old one only if an allocator that records spans came in between.
+            owner.replace(here);
             true
         })
         .unwrap_or(false)
@@ -255,13 +269,15 @@ impl Recorder for Local {
     }
     #[cold]
     fn escalate(self, ended: &EndedUnsampled) -> bool {
-        self.here().is_some_and(|here| {
-            let keep = here.shared.escalate(ended);
-            if !keep {
-                add_one(&here.counters.let_go);
-            }
-            keep
-        })
+        let Some(here) = self.here() else {
+            super::shared::count_thread_gone();
+            return false;
+        };
+        let keep = here.shared.escalate(ended);
+        if !keep {
+            add_one(&here.counters.let_go);
+        }
+        keep
     }
 }
 

@@ -74,7 +74,11 @@ impl<T: Write> embedded_io::Write for Io<T> {
 }
 
 /// Says hello as `name`, through `send`.
-pub(crate) fn with_hello<T>(name: &str, capabilities: u32, send: impl FnOnce(&Message<'_>) -> T) -> T {
+pub(crate) fn with_hello<T>(
+    name: &str,
+    capabilities: u32,
+    send: impl FnOnce(&Message<'_>) -> T,
+) -> T {
     let mut resource: ResourceEncoder<128> = ResourceEncoder::new();
     assert!(resource.add("service.name", name));
     assert!(resource.add("hw.revision", 3));
