@@ -1,8 +1,11 @@
 //! Runs the real demo, and checks what it shows against the spans that it writes.
 
+use spanlet_std::receiver::otlp_http::{Answer, OtlpHttpReceiver};
 use spanlet_std::trace::{AttributeValue, SpanKind, Status, TraceSpan, attribute, read_json_lines};
 use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 /// A run: what it printed, and its spans.
 struct Run {
@@ -242,6 +245,55 @@ fn a_seed_makes_ids_repeatable() {
     assert_eq!(ids(&first), ids(&again));
     let ids: HashSet<_> = first.spans.iter().map(|s| s.trace_id).collect();
     assert!(other.spans.iter().all(|s| !ids.contains(&s.trace_id)));
+}
+
+#[test]
+fn the_same_spans_go_to_a_collector() {
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let to = received.clone();
+    let collector = OtlpHttpReceiver::bind("127.0.0.1:0", move |request| {
+        to.lock().expect("no panic").extend(request.trace_spans());
+        Answer::Accept
+    });
+    let collector = collector.expect("a port");
+    let output = demo(&[
+        "--json",
+        "-",
+        "--otlp",
+        &format!("http://{}", collector.local_addr()),
+    ]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let lines: Vec<&str> = text
+        .lines()
+        .take_while(|line| line.starts_with('{'))
+        .collect();
+    let printed = read_json_lines(&lines.join("\n")).expect("spans");
+    let received = received.lock().expect("no panic");
+    assert!(printed.len() > 40, "{text}");
+    assert_eq!(*received, printed);
+    assert!(
+        text.contains(&format!("/v1/traces: {} spans", printed.len())),
+        "{text}"
+    );
+}
+
+/// What ends the services when the demo is killed, whatever the platform.
+#[test]
+fn a_service_ends_with_its_standard_input() {
+    let mut service = Command::new(env!("CARGO_BIN_EXE_spanlet"))
+        .args(["demo-service", "fraud-check"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(service.stdout.take().expect("a pipe")).lines();
+    let mut line = || lines.next().expect("a line").expect("UTF-8");
+    assert!(line().starts_with("listening 127.0.0.1:"));
+    assert_eq!(line(), "ready");
+    drop(service.stdin.take());
+    assert!(line().starts_with("ledger {"));
+    assert!(service.wait().expect("it ends").success());
 }
 
 #[test]

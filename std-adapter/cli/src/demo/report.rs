@@ -7,6 +7,15 @@ use super::{DemoArgs, Traffic};
 use spanlet_std::trace::{TraceSpan, TraceTree};
 use std::io::{self, Write};
 
+/// What people say of each incident.
+const STORIES: [&str; 5] = [
+    "a checkout takes 3.2 s, and every service looks healthy",
+    "a checkout takes 4 s, one call after the other",
+    "310 ms, most of them in somebody else's service",
+    "900 ms: a model in the way, and calls that wait for each other without need",
+    "5 s, and 4.5 s of them nobody seems to work",
+];
+
 /// Prints all of it.
 pub(crate) fn print(
     args: &DemoArgs,
@@ -16,15 +25,16 @@ pub(crate) fn print(
     forwarded: Option<&str>,
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let scale = match plan.incident.scale {
-        1 => "times are the story's".to_owned(),
+    let story = STORIES.get(usize::from(args.incident) - 1).unwrap_or(&"");
+    let speed = match plan.incident.scale {
+        1 => "At full speed".to_owned(),
         scale => format!(
-            "{scale} times quicker than the story: read 100 ms as {} s",
+            "{scale} times quicker than it was: read 100 ms as {} s",
             f64::from(scale) / 10.0
         ),
     };
-    writeln!(out, "Incident {}: {}", args.incident, plan.incident.title)?;
-    writeln!(out, "{scale}; seed {}\n", plan.seed)?;
+    writeln!(out, "Incident {}: {}", args.incident, story)?;
+    writeln!(out, "{speed}; seed {}\n", plan.seed)?;
 
     let waterfall = args.look.waterfall();
     for tree in TraceTree::build(spans) {
@@ -40,12 +50,19 @@ pub(crate) fn print(
     if let Some(path) = &args.json {
         writeln!(out, "Wrote {} spans to {}", spans.len(), path.display())?;
     }
-    let other = u8::from(args.incident == 1) + 1;
-    write!(
+    let spanlet = program();
+    let other = args.incident % 5 + 1;
+    writeln!(
         out,
-        "\nNext: spanlet demo --incident {other} (there are 5)\n      \
-         spanlet demo --otlp http://localhost:4318 sends this to Jaeger or any collector\n      \
-         examples/checkout/ has the services' code, std-adapter/README.md how to trace your own\n"
+        "\nNext: {spanlet} demo --incident {other}   another story of five"
+    )?;
+    writeln!(
+        out,
+        "      {spanlet} demo --otlp URL     to Jaeger or any collector"
+    )?;
+    writeln!(
+        out,
+        "      examples/checkout/ has the services, std-adapter/README.md how to trace yours"
     )?;
     out.flush()
 }
@@ -70,4 +87,14 @@ fn ledger(traffic: &Traffic, out: &mut impl Write) -> io::Result<()> {
     )?;
     writeln!(out, "  {} services: {services}", traffic.service_count)?;
     writeln!(out, "  1 device:   {devices}")
+}
+
+/// How the user called this program.
+fn program() -> &'static str {
+    let is_built_here =
+        |path: std::path::PathBuf| path.components().any(|c| c.as_os_str() == "target");
+    match std::env::current_exe().is_ok_and(is_built_here) {
+        true => "cargo run --release --",
+        false => "spanlet",
+    }
 }

@@ -27,7 +27,7 @@ fn stock(shop: &Shop, request: &mut Request) -> Result<u16, Failure> {
     let is_lost = shop.plan.stock_fails(sku);
     let mut cache = query("GET stock", "redis", "GET stock:{sku}", &span);
     shop.work("stock.cache");
-    if !is_lost && shop.plan.dice(request.path()) % 2 == 0 {
+    if !is_lost && shop.plan.dice(request.path()).is_multiple_of(2) {
         return Ok(request.end(span, 200));
     }
     cache.add_event("cache.miss", &[KeyValue::new("sku", sku)]);

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 /// A checkout that went wrong. Times are the story's, in milliseconds.
 pub(crate) struct Incident {
-    pub(crate) title: &'static str,
     /// So many times quicker than the story.
     pub(crate) scale: u32,
     /// Steps and their milliseconds; a step that is not here is not taken.
@@ -20,7 +19,6 @@ pub(crate) struct Incident {
 
 pub(crate) const INCIDENTS: [Incident; 5] = [
     Incident {
-        title: "a checkout takes 3.2 s, and every service looks healthy",
         scale: 10,
         steps: &[
             ("gateway.route", 10),
@@ -42,7 +40,6 @@ pub(crate) const INCIDENTS: [Incident; 5] = [
         failures: &[("notification.send", "451 mailbox busy, try again later")],
     },
     Incident {
-        title: "a checkout takes 4 s, one call after the other",
         scale: 10,
         steps: &[
             ("gateway.route", 10),
@@ -59,7 +56,6 @@ pub(crate) const INCIDENTS: [Incident; 5] = [
         failures: &[("notification.direct", "451 mailbox busy, try again later")],
     },
     Incident {
-        title: "310 ms, most of them in somebody else's service",
         scale: 1,
         steps: &[
             ("gateway.route", 12),
@@ -78,7 +74,6 @@ pub(crate) const INCIDENTS: [Incident; 5] = [
         failures: &[("notification.send", "451 mailbox busy, try again later")],
     },
     Incident {
-        title: "900 ms: a model in the way, and calls that wait for each other without need",
         scale: 1,
         steps: &[
             ("gateway.route", 15),
@@ -100,7 +95,6 @@ pub(crate) const INCIDENTS: [Incident; 5] = [
         failures: &[("notification.send", "451 mailbox busy, try again later")],
     },
     Incident {
-        title: "5 s, and 4.5 s of them nobody seems to work",
         scale: 10,
         steps: &[
             ("gateway.route", 10),
