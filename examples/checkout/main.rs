@@ -8,9 +8,5 @@ mod services;
 
 fn main() -> Result<(), services::shop::Failure> {
     let name = std::env::args().nth(1).unwrap_or_default();
-    eprintln!(
-        "{name}: {}",
-        services::plan::Plan::from_env()?.incident.title
-    );
     services::run(&name)
 }

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 use spanlet::ring::SpscControl;
 use spanlet::{
     AlwaysOn, EndedUnsampled, ParentBased, Sampler, SamplingDecision, SamplingParameters,
-    SamplingResult, SpanConsumer, SpanLimits, SpanProducer, spsc_spans,
+    SamplingResult, SpanConsumer, SpanLimits, SpanProducer, ThresholdUpdate, spsc_spans,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -111,13 +111,22 @@ impl ProcessSampler {
             // A copy of its own: what the call can see has to lie in memory, for all samplers.
             ProcessSampler::Any(sampler) => {
                 let parent = parameters.parent.copied();
-                let result = sampler.should_sample(&SamplingParameters {
+                let parameters = SamplingParameters {
                     parent: parent.as_ref(),
                     ..*parameters
-                });
+                };
+                let (kinds, threshold) = ask(&**sampler, &parameters);
                 SamplingResult {
-                    decision: result.decision,
-                    threshold: result.threshold,
+                    decision: match kinds & 3 {
+                        0 => SamplingDecision::Drop,
+                        1 => SamplingDecision::RecordOnly,
+                        _ => SamplingDecision::RecordAndSample,
+                    },
+                    threshold: match kinds >> 2 {
+                        0 => ThresholdUpdate::Keep,
+                        1 => ThresholdUpdate::Set(threshold),
+                        _ => ThresholdUpdate::Erase,
+                    },
                 }
             }
         }
@@ -128,6 +137,23 @@ impl ProcessSampler {
 #[cold]
 fn with_trace_state(parameters: &SamplingParameters<'_>) -> SamplingResult {
     ParentBased::new(AlwaysOn).should_sample(parameters)
+}
+
+/// The answer in two words, which come back in registers: a [`SamplingResult`] would come back in memory, for
+/// the sampler that is not asked too.
+#[inline(never)]
+fn ask(sampler: &dyn Sampler, parameters: &SamplingParameters<'_>) -> (u64, u64) {
+    let result = sampler.should_sample(parameters);
+    let decision = match result.decision {
+        SamplingDecision::Drop => 0,
+        SamplingDecision::RecordOnly => 1,
+        SamplingDecision::RecordAndSample => 2,
+    };
+    match result.threshold {
+        ThresholdUpdate::Keep => (decision, 0),
+        ThresholdUpdate::Set(threshold) => (decision | 1 << 2, threshold),
+        ThresholdUpdate::Erase => (decision | 2 << 2, 0),
+    }
 }
 
 impl Shared {

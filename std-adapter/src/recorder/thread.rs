@@ -170,7 +170,9 @@ fn seed() -> [u8; 16] {
 }
 
 /// For a thread whose state is gone between the start of a span and its id.
-const NO_IDS: LocalIds = LocalIds::new([0; 16]);
+const fn no_ids() -> LocalIds {
+    LocalIds::new([0; 16])
+}
 
 impl Recorder for Local {
     #[inline(always)]
@@ -185,14 +187,14 @@ impl Recorder for Local {
     fn span_id(self) -> SpanId {
         match self.known() {
             Some(here) => here.ids.span_id(),
-            None => NO_IDS.span_id(),
+            None => no_ids().span_id(),
         }
     }
     #[inline(always)]
     fn trace_id(self) -> (TraceId, TraceFlags) {
         match self.known() {
             Some(here) => here.ids.trace_id(),
-            None => NO_IDS.trace_id(),
+            None => no_ids().trace_id(),
         }
     }
     #[inline(always)]
@@ -297,7 +299,7 @@ impl ThreadState {
 fn gone() -> SpanStart {
     SpanStart {
         sampling: SamplingResult::new(SamplingDecision::Drop),
-        span_id: NO_IDS.span_id(),
+        span_id: no_ids().span_id(),
         limits: OpenLimits::new(&SpanLimits::DEFAULT),
         at: Ticks(0),
     }
