@@ -228,12 +228,10 @@ mod tests {
         buf.words_mut()[..SMALL].fill(MaybeUninit::new(7));
         assert!(buf.grow(SMALL, SMALL + 1));
         assert_eq!(buf.words().len(), LARGE);
-        // SAFETY: written before.
-        assert!(
-            buf.words()[..SMALL]
-                .iter()
-                .all(|w| unsafe { w.assume_init() } == 7)
-        );
+        for word in &buf.words()[..SMALL] {
+            // SAFETY: written before.
+            assert_eq!(unsafe { word.assume_init() }, 7);
+        }
         assert!(!buf.grow(LARGE, LARGE + 1));
     }
 
