@@ -158,7 +158,7 @@ fn register() -> bool {
 fn seed() -> [u8; 16] {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let mut seed = [0; 16];
-    if getrandom::fill(&mut seed).is_err() {
+    if getrandom::getrandom(&mut seed).is_err() {
         let keys = RandomState::new();
         for (n, half) in (1..).zip(seed.chunks_exact_mut(8)) {
             let mut hasher = keys.build_hasher();
