@@ -39,7 +39,7 @@ enum Command {
     Decode(decode::DecodeArgs),
 }
 
-fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
+fn run(command: Command) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     match command {
         Command::Demo(args) => return Ok(demo::run(&args)?),
         Command::DemoService { name } => demo::services::run(&name)?,

@@ -424,7 +424,7 @@ mod tests {
         for _ in 0..40 {
             let len = bottomless.len() + 2;
             let mut next = vec![5 << 3 | 2];
-            let mut put = |mut n: usize, to: &mut Vec<u8>| {
+            let put = |mut n: usize, to: &mut Vec<u8>| {
                 while n > 0x7f {
                     to.push((n & 0x7f) as u8 | 0x80);
                     n >>= 7;
