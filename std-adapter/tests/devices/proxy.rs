@@ -1,5 +1,6 @@
 //! A TCP link that drops, duplicates, reorders, truncates and damages frames, and adds garbage, until it heals.
 //! What goes down passes unharmed.
+#![allow(unreachable_pub, reason = "shared by tests")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
