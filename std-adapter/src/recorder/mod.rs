@@ -302,10 +302,13 @@ impl Telemetry {
         let drained = self.control.stop(until);
         for destination in &self.destinations {
             destination.queue.close(!drained);
-            let left = until.saturating_duration_since(Instant::now());
-            if !destination.queue.wait_idle(until) {
+            // A part of the time is for what follows: to end the attempt that is under way and hear of it.
+            let soon = until.checked_sub(timeout / 4).unwrap_or(until);
+            if !destination.queue.wait_idle(soon) {
+                let left = until.saturating_duration_since(Instant::now());
                 let _ = destination.exporter.shutdown(left);
                 destination.queue.close(true);
+                destination.queue.wait_idle(until);
             }
         }
         // A thread inside a name resolution cannot be interrupted; it is left to itself.
