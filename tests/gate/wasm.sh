@@ -12,7 +12,7 @@ done
 
 # The examples: each crate of examples/edge-wasm*/ brings `run.mjs`, which gets the built module.
 for manifest in examples/edge-wasm*/Cargo.toml; do
-  [ -f "$manifest" ] || { skip "examples/edge-wasm is not there"; continue; }
+  [ -f "$manifest" ] || continue
   crate=$(dirname "$manifest")
   rustc=$(tests/cross-targets.sh --rustc wasm32-unknown-unknown)
   wasm=$(cd "$crate" && RUSTC=$rustc CARGO_TARGET_DIR=$OUT/cross cargo build "${LOCKED[@]}" --release \
