@@ -137,6 +137,7 @@ fn assert_balanced(ledger: &GatewayLedger) {
 
 #[test]
 fn a_link_that_does_everything_wrong_invents_nothing_and_each_loss_is_counted() {
+    let mut duplicates = 0;
     for seed in 1..=12 {
         let (spans, sink) = collected();
         let receiver = Gateway::builder().sink(sink).bind("127.0.0.1:0").unwrap();
@@ -174,16 +175,14 @@ fn a_link_that_does_everything_wrong_invents_nothing_and_each_loss_is_counted() 
         let harm = proxy.harm();
         assert!(harm.total() > 5, "the proxy did its work: {harm:?}");
         assert!(lost > 0, "seed {seed}: {harm:?} {total}");
-        assert!(
-            harm.duplicated == 0 || total.link.duplicate > 0,
-            "{harm:?} {total}"
-        );
+        duplicates += total.link.duplicate;
         assert!(
             ledger.intake.damaged + ledger.intake.garbage > 0,
             "{}",
             ledger.intake
         );
     }
+    assert!(duplicates > 0, "some arrived twice");
 }
 
 #[test]
@@ -201,10 +200,13 @@ fn acknowledged_delivery_loses_nothing_on_the_same_link() {
             device.listen();
         }
         proxy.heal();
-        wait_until("all has arrived", || {
+        let total = || receiver.ledger().total();
+        wait_until(&format!("seed {seed}: all has arrived"), || {
             device.send();
             device.listen();
-            receiver.ledger().total().delivered == 120
+            let done = total().delivered == 120;
+            assert!(done || device.counters().ring_full == 0, "{}", total());
+            done
         });
         assert!(device.acks > 0);
         let ledger = receiver.shutdown(Duration::from_secs(5));
@@ -278,6 +280,11 @@ fn a_gateway_that_comes_in_the_middle_of_an_epoch_frees_the_device() {
         .bind("127.0.0.1:0")
         .unwrap();
     device.connect(second.local_addr());
+    wait_until("the device is freed", || {
+        device.send();
+        device.listen();
+        device.acknowledged == 60
+    });
     // Many rings' worth: the device gets rid of them only if it is acknowledged.
     for n in 30..400 {
         work(tracer, n);

@@ -4,19 +4,25 @@
 //! constant.
 //!
 //! Records are acknowledged up to the first gap, with two exceptions, without which a device would wait
-//! for ever: a gap that its own counters explain; and what it can no longer send. The latter happens when the receiver
-//! comes (again) in the middle of an epoch: a device that sends again starts with the oldest record that
-//! it has, so a start that comes twice, and later than the gap, says that nothing before it exists.
+//! for ever: a gap that its own counters explain; and what it can no longer send. The latter happens only when
+//! the receiver comes (again) in the middle of an epoch, before its first acknowledgement: a device that sends
+//! again starts with the oldest record that it has. A start that comes [`REPETITIONS`] times, on a link that
+//! damages nothing meanwhile, says that nothing before it exists.
 
 use spanlet::Ticks;
+
+/// How often a device must start at the same record.
+const REPETITIONS: u32 = 4;
 
 #[derive(Debug, Default)]
 pub(crate) struct AckState {
     next: u32,
     high: u32,
     newest: Ticks,
-    /// Where a repetition started that did not reach back to `next`.
-    start: Option<u32>,
+    has_acknowledged: bool,
+    /// Where repetitions started that did not reach back to `next`, how many, and how much damage there
+    /// had been.
+    start: Option<(u32, u32, u64)>,
 }
 
 /// Whether `a` comes before `b`, modulo 2^32.
@@ -26,26 +32,29 @@ fn before(a: u32, b: u32) -> bool {
 
 impl AckState {
     /// Takes note of a frame with `count` records from `first` on. `explained`: the device's counters
-    /// account for every gap so far.
-    pub(crate) fn batch(&mut self, first: u32, count: u32, sent_at: Ticks, explained: bool) {
+    /// account for every gap so far. `damage`: a count of what the link has damaged.
+    pub(crate) fn batch(
+        &mut self,
+        first: u32,
+        count: u32,
+        sent_at: Ticks,
+        explained: bool,
+        damage: u64,
+    ) {
         let end = first.wrapping_add(count);
         let is_newer = sent_at >= self.newest;
-        if !before(self.next, first) {
+        if !before(self.next, first) || explained {
             if before(self.next, end) {
-                self.next = end;
-                self.start = None;
+                self.advance(end);
             }
-        } else if explained {
-            self.next = end;
-            self.start = None;
-        } else if count != 0 && is_newer && before(first, self.high) {
-            match self.start {
-                Some(start) if start == first => {
-                    self.next = end;
-                    self.start = None;
-                }
-                Some(start) if !before(first, start) => {}
-                _ => self.start = Some(first),
+        } else if !self.has_acknowledged && count != 0 && is_newer && before(first, self.high) {
+            self.start = match self.start {
+                Some((start, n, d)) if start == first && d == damage => Some((start, n + 1, d)),
+                Some((start, n, d)) if before(start, first) => Some((start, n, d)),
+                _ => Some((first, 1, damage)),
+            };
+            if self.start.is_some_and(|(_, n, _)| n >= REPETITIONS) {
+                self.advance(end);
             }
         }
         if is_newer {
@@ -54,6 +63,11 @@ impl AckState {
         if before(self.high, end) {
             self.high = end;
         }
+    }
+    fn advance(&mut self, next: u32) {
+        self.next = next;
+        self.has_acknowledged = true;
+        self.start = None;
     }
     /// The first sequence that the device must still keep.
     pub(crate) fn next(&self) -> u32 {
@@ -68,35 +82,46 @@ mod tests {
     #[test]
     fn waits_at_a_gap_until_it_is_closed_or_explained() {
         let mut ack = AckState::default();
-        ack.batch(0, 10, Ticks(1), true);
-        ack.batch(20, 10, Ticks(3), false);
+        ack.batch(0, 10, Ticks(1), true, 0);
+        ack.batch(20, 10, Ticks(3), false, 0);
         assert_eq!(ack.next(), 10);
-        ack.batch(10, 10, Ticks(2), true);
+        ack.batch(10, 10, Ticks(2), true, 0);
         assert_eq!(ack.next(), 20, "a late frame closes it");
-        ack.batch(20, 10, Ticks(4), true);
-        ack.batch(35, 1, Ticks(5), true);
+        ack.batch(20, 10, Ticks(4), true, 0);
+        ack.batch(35, 1, Ticks(5), true, 0);
         assert_eq!(ack.next(), 36, "explained");
     }
 
     #[test]
-    fn in_the_middle_of_an_epoch_the_second_repetition_counts() {
-        let mut ack = AckState::default();
-        for round in 0..2 {
-            assert_eq!(ack.next(), 0);
-            ack.batch(5000, 10, Ticks(10 * round + 1), false);
-            ack.batch(5010, 10, Ticks(10 * round + 2), false);
+    fn in_the_middle_of_an_epoch_repetitions_count_where_nothing_is_damaged() {
+        for damages in [false, true] {
+            let mut ack = AckState::default();
+            for round in 0..8u64 {
+                let damage = if damages { round } else { 0 };
+                ack.batch(5000, 10, Ticks(10 * round + 1), false, damage);
+                ack.batch(5010, 10, Ticks(10 * round + 2), false, damage);
+                let is_sure = !damages && round >= 4;
+                assert_eq!(ack.next(), if is_sure { 5020 } else { 0 }, "{round}");
+            }
         }
-        ack.batch(5000, 10, Ticks(31), false);
-        ack.batch(5010, 10, Ticks(32), false);
-        assert_eq!(ack.next(), 5020);
+    }
+
+    #[test]
+    fn what_was_not_acknowledged_is_never_skipped_later() {
+        let mut ack = AckState::default();
+        ack.batch(0, 10, Ticks(1), true, 0);
+        for round in 0..20u64 {
+            ack.batch(20, 10, Ticks(10 * round + 2), false, 0);
+        }
+        assert_eq!(ack.next(), 10);
     }
 
     #[test]
     fn a_frame_out_of_order_is_no_repetition() {
         let mut ack = AckState::default();
-        ack.batch(20, 10, Ticks(9), false);
+        ack.batch(20, 10, Ticks(9), false, 0);
         for _ in 0..3 {
-            ack.batch(10, 10, Ticks(5), false);
+            ack.batch(10, 10, Ticks(5), false, 0);
         }
         assert_eq!(ack.next(), 0);
     }
@@ -108,7 +133,7 @@ mod tests {
             high: u32::MAX - 4,
             ..AckState::default()
         };
-        ack.batch(u32::MAX - 4, 10, Ticks(1), true);
+        ack.batch(u32::MAX - 4, 10, Ticks(1), true, 0);
         assert_eq!(ack.next(), 5);
     }
 }

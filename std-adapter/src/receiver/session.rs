@@ -111,13 +111,14 @@ impl Session {
             words: vec![0; 512],
         }
     }
-    /// Takes a batch of records; each new span goes to `out`.
+    /// Takes a batch of records; each new span goes to `out`. `damage`: what the link has damaged so far.
     pub(crate) fn take(
         &mut self,
         batch: &RecordBatch<'_>,
         source: Source<'_>,
         sent_at: Ticks,
         arrival: Arrival,
+        damage: u64,
         out: Out<'_>,
     ) -> Result<(), Restarted> {
         let conflicts = |(symbol, text): (_, &str)| {
@@ -153,7 +154,7 @@ impl Session {
         }
         let explained = self.tracker.ledger().link_lost == 0;
         self.ack
-            .batch(batch.first(), batch.count(), sent_at, explained);
+            .batch(batch.first(), batch.count(), sent_at, explained, damage);
         self.expire(arrival.at, out);
         Ok(())
     }

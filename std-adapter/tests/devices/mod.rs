@@ -106,6 +106,8 @@ pub(crate) struct Device<S: RecordSource> {
     decoder: Box<StreamDecoder<1024>>,
     pub hellos_wanted: u32,
     pub acks: u32,
+    /// The highest record that it may forget, and one.
+    pub acknowledged: u32,
 }
 
 pub(crate) fn device(
@@ -129,6 +131,7 @@ pub(crate) fn device(
         decoder: Box::default(),
         hellos_wanted: 0,
         acks: 0,
+        acknowledged: 0,
     }
 }
 
@@ -185,7 +188,10 @@ impl<S: RecordSource> Device<S> {
                 panic!("only messages go down")
             };
             hello |= matches!(message, Message::SendHello);
-            self.acks += u32::from(matches!(message, Message::Ack(_)));
+            if let Message::Ack(ack) = message {
+                self.acks += 1;
+                self.acknowledged = self.acknowledged.max(ack.next);
+            }
             let now = HostMicros.now();
             pongs.extend(self.drain.handle(&mut self.source, message, now));
         }
