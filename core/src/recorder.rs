@@ -196,7 +196,7 @@ impl<'a> FinishedSpan<'a> {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanLimits {
-    /// Attributes of a span.
+    /// Attributes of a span. With fewer than 64 each one costs a look through those before it.
     pub attribute_count: u16,
     /// Events of a span.
     pub event_count: u16,
@@ -206,7 +206,8 @@ pub struct SpanLimits {
     pub event_attribute_count: u16,
     /// Attributes of a link.
     pub link_attribute_count: u16,
-    /// Bytes of a text, or of each text of an array; longer ones are cut at a char boundary.
+    /// Bytes of a text, or of each text of an array; longer ones are cut at a char boundary. With a limit
+    /// each attribute costs a look through those before it.
     pub attribute_value_length: u32,
 }
 
@@ -228,7 +229,7 @@ impl SpanLimits {
 pub struct OpenLimits {
     /// Attributes, events and links that are left; four, so that they are copied as one word.
     pub(crate) left: [u16; 4],
-    /// All bits where every attribute has to be looked at: none is allowed, or its text may have to be cut.
+    /// All bits where every attribute has to be looked at: few are allowed, or its text may have to be cut.
     pub(crate) seen: u64,
 }
 
@@ -236,7 +237,8 @@ impl OpenLimits {
     /// Of these limits. Those of events, links and texts are asked for when they matter.
     #[inline(always)]
     pub const fn new(limits: &SpanLimits) -> Self {
-        let careful = limits.attribute_count == 0 || limits.attribute_value_length != u32::MAX;
+        // An open span counts up to 63 attributes by their bits alone.
+        let careful = limits.attribute_count < 64 || limits.attribute_value_length != u32::MAX;
         OpenLimits {
             left: [
                 limits.attribute_count,

@@ -7,7 +7,8 @@ use crate::sampler::{SamplingDecision, SamplingParameters, ThresholdUpdate};
 /// Something that a span can be a child of: a [`SpanContext`], an open span, what was extracted from a
 /// request.
 pub trait ParentContext {
-    /// Ids and flags; `None` starts a new trace.
+    /// Ids and flags; `None` starts a new trace, and so does a context that is
+    /// [none](SpanContext::is_valid).
     fn span_context(&self) -> Option<SpanContext>;
     /// The trace state that goes with them.
     fn trace_state(&self) -> Option<&str> {
@@ -18,9 +19,6 @@ pub trait ParentContext {
 impl ParentContext for SpanContext {
     #[inline(always)]
     fn span_context(&self) -> Option<SpanContext> {
-        if !self.is_valid() {
-            return None;
-        }
         // Put together anew: of a copied one LLVM does not know that it is not `None`.
         let context = SpanContext::new(self.trace_id(), self.span_id(), self.flags());
         Some(if self.is_remote() {
@@ -33,7 +31,7 @@ impl ParentContext for SpanContext {
 impl ParentContext for Option<SpanContext> {
     #[inline(always)]
     fn span_context(&self) -> Option<SpanContext> {
-        self.filter(SpanContext::is_valid)
+        *self
     }
 }
 impl<R: Recorder, B: SpanBuf> ParentContext for Span<R, B> {
@@ -138,13 +136,31 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
     pub fn start<B: SpanBuf>(self) -> Span<R, B> {
         let rec = self.rec;
         if !R::ENABLED || !rec.is_enabled() {
-            return Span::off(rec, self.parent);
+            return Span::off(rec, self.parent.filter(SpanContext::is_valid));
         }
         let parent = if self.has_parent {
             self.parent
         } else {
             rec.current()
         };
+        if let Some(parent) = &parent
+            && !parent.is_valid()
+        {
+            // By parts: a builder that the call sees would have to lie in memory for the usual way too.
+            return SpanBuilder {
+                rec,
+                name: self.name,
+                kind: self.kind,
+                parent: None,
+                has_parent: true,
+                trace_state: None,
+                start: self.start,
+                scope: self.scope,
+                attributes: self.attributes,
+                links: self.links,
+            }
+            .start_root();
+        }
         // Everything that can unwind comes before the value that has a Drop, or out of line (`start_with`):
         // otherwise LLVM builds the span in a temporary with a cleanup pad and copies all of it to the caller.
         let (trace_id, flags) = match &parent {
@@ -222,6 +238,13 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
             );
         }
         Span::recording(rec, words(), limits)
+    }
+
+    /// The child of nobody, out of line: with it in line, each child's ids would be chosen from two.
+    #[cold]
+    #[inline(never)]
+    fn start_root<B: SpanBuf>(self) -> Span<R, B> {
+        self.root().start()
     }
 }
 

@@ -86,6 +86,30 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         self.count(Dropped::Event);
     }
 
+    /// Attributes that may still be added.
+    fn attributes_left(&self) -> u32 {
+        let left = u32::from(self.left[ATTRIBUTES]);
+        if self.seen & CAREFUL != 0 {
+            left
+        } else {
+            left.saturating_sub(self.seen.count_ones())
+        }
+    }
+    /// Takes note of an attribute that was added in a careful way. There must have been one left.
+    fn saw_carefully(&mut self, bit: u64) {
+        if self.seen & (CAREFUL | bit) == 0 {
+            self.seen |= bit;
+            return;
+        }
+        let left = self.attributes_left().saturating_sub(1);
+        if left <= CAREFUL.trailing_zeros() {
+            self.seen = ALL_SEEN;
+            self.left[ATTRIBUTES] = u16::try_from(left).unwrap_or(0);
+        } else {
+            self.left[ATTRIBUTES] = self.left[ATTRIBUTES].saturating_sub(1);
+        }
+    }
+
     /// A key that may have been set before, or one too many, or an empty one, or a text that may be too long.
     #[cold]
     #[inline(never)]
@@ -102,7 +126,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         };
         let n = EntryWriter::attribute_words(key, &value);
         let old = self.find_key(key);
-        if self.left[ATTRIBUTES] == 0 && old.is_none() {
+        if self.attributes_left() == 0 && old.is_none() {
             return self.count(Dropped::Attribute);
         }
         if !self.replace(old, n) {
@@ -112,7 +136,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             return self.count(Dropped::Attribute);
         }
         if old.is_none() {
-            self.saw(key_bit(key));
+            self.saw_carefully(key_bit(key));
         }
     }
 
@@ -173,12 +197,12 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             None
         };
         let n = EntryWriter::attribute_copied_words(key, &value);
-        if self.left[ATTRIBUTES] == 0 && old.is_none() || !self.replace(old, n) {
+        if self.attributes_left() == 0 && old.is_none() || !self.replace(old, n) {
             return self.count(Dropped::Attribute);
         }
         if EntryWriter::attribute_copied(self, key, 0, value) {
             if old.is_none() {
-                self.saw(bit);
+                self.saw_carefully(bit);
             }
         } else {
             self.count(Dropped::Attribute);

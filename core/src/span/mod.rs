@@ -36,8 +36,11 @@ pub struct Span<R: Recorder, B: SpanBuf> {
     pos: u32,
     /// Attributes, events and links that the limits still allow.
     left: [u16; 4],
-    /// A bit per hash of the keys set so far: a bit set twice may be a key set twice. All of them where every
-    /// attribute needs care: no more are allowed, or texts may have to be cut.
+    /// A bit per hash of the keys set so far: a bit set twice may be a key set twice. All of them, [`CAREFUL`]
+    /// too, where every attribute needs care: few are left, or texts may have to be cut.
+    ///
+    /// INVARIANT: without CAREFUL each bit stands for one attribute, which `left` still has; more of them are
+    /// left than bits can be set, so that a new bit always may be.
     seen: u64,
     /// Dropped attributes, events, links, and cut values: written with [`META_HAS_COUNTS`].
     dropped: MaybeUninit<[u32; 4]>,
@@ -49,6 +52,8 @@ const ATTRIBUTES: usize = 0;
 const EVENTS: usize = 1;
 const LINKS: usize = 2;
 
+/// See [`Span::seen`](Span).
+const CAREFUL: u64 = 1 << 63;
 /// See [`Span::seen`](Span).
 const ALL_SEEN: u64 = u64::MAX;
 
@@ -139,19 +144,9 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             };
         }
         if EntryWriter::attribute(self, key, 0, value) {
-            self.saw(bit);
+            self.seen |= bit;
         } else {
             self.no_room_for_attribute();
-        }
-    }
-
-    /// Takes note of an attribute that was added. There must have been one left.
-    #[inline(always)]
-    fn saw(&mut self, bit: u64) {
-        self.seen |= bit;
-        self.left[ATTRIBUTES] -= 1;
-        if self.left[ATTRIBUTES] == 0 {
-            self.seen = ALL_SEEN;
         }
     }
 
@@ -319,7 +314,8 @@ fn key_bit(key: &str) -> u64 {
         None => 0,
     };
     let mixed = bytes.len() ^ ((last as usize) << 1) ^ ((middle as usize) * 11);
-    1 << (mixed & 63)
+    // The last bit is CAREFUL.
+    (1 << (mixed & 63)) >> (mixed & 63 == 63) as u32
 }
 
 #[cfg(test)]

@@ -165,6 +165,54 @@ fn what_does_not_fit_is_dropped_whole_and_counted() {
 }
 
 #[test]
+fn as_many_attributes_as_the_limit_whatever_their_hashes() {
+    let keys: Vec<&'static str> = (0..200).map(|n| &*std::format!("key.{n}").leak()).collect();
+    for limit in [
+        0, 1, 5, 62, 63, 64, 65, 66, 100, 127, 128, 150, 199, 200, 201,
+    ] {
+        for copied in [false, true] {
+            let limits = SpanLimits {
+                attribute_count: limit,
+                ..SpanLimits::DEFAULT
+            };
+            let tracer = TestTracer::<crate::AlwaysOn, 16384>::new().with_limits(limits);
+            {
+                let mut s: Span<_, InlineBuf<1024>> = tracer.span("s").start();
+                for (n, key) in keys.iter().enumerate() {
+                    if copied && n % 3 == 0 {
+                        s.set_attribute_copied(key, 0);
+                    } else {
+                        s.set_attribute(key, 0);
+                    }
+                }
+                // Keys that are there may be set again; they take nobody's place.
+                for (n, key) in keys.iter().enumerate().take(limit as usize) {
+                    s.set_attribute(key, n as i64);
+                }
+            }
+            tracer.with_spans(|mut spans| {
+                let v = spans.next().unwrap();
+                let mut got: Vec<i64> = v
+                    .attributes()
+                    .map(|kv| match kv.value {
+                        Value::I64(n) => n,
+                        other => panic!("{other:?}"),
+                    })
+                    .collect();
+                got.sort_unstable();
+                let kept = limit.min(200);
+                assert_eq!(
+                    got,
+                    (0..i64::from(kept)).collect::<Vec<_>>(),
+                    "limit {limit}"
+                );
+                assert_eq!(v.dropped_attributes(), 200 - u32::from(kept));
+            });
+        }
+    }
+}
+
+#[test]
 fn limits_hold_and_cuts_show() {
     let limits = SpanLimits {
         attribute_count: 2,
