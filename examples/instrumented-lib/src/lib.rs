@@ -85,17 +85,14 @@ pub fn mean(frames: &[[u8; FRAME_LEN]]) -> Option<Reading> {
     let mut span = span!(kind: Internal, "sensor.mean", frames = frames.len() as i64);
     let (mut humidity, mut celsius, mut n) = (0u32, 0i32, 0u16);
     for frame in frames {
-        match parse(frame) {
-            Ok(reading) => {
-                humidity += u32::from(reading.humidity);
-                celsius += i32::from(reading.celsius);
-                n = n.saturating_add(1);
-            }
-            Err(_) => {
-                #[cfg(feature = "trace")]
-                span.add_event("frame left out", &[]);
-            }
-        }
+        let Ok(reading) = parse(frame) else {
+            #[cfg(feature = "trace")]
+            span.add_event("frame left out", &[]);
+            continue;
+        };
+        humidity += u32::from(reading.humidity);
+        celsius += i32::from(reading.celsius);
+        n = n.saturating_add(1);
     }
     #[cfg(feature = "trace")]
     span.set_attribute("readings", i64::from(n));
