@@ -1,11 +1,36 @@
 //! Distributed tracing that never allocates.
 //!
-//! The way of the data, each stage a module, in this order:
+//! The way of the data, each stage a module, in this order; read them so:
 //!
-//! header in → [`context`] → span → record → [`ring`] → [`drain`] → [`frame`] → (link) → decode → [`otlp`]
+//! | stage | in → out |
+//! |---|---|
+//! | [`clock`], [`context`] | time as ticks; header values → ids, flags, trace state, baggage |
+//! | `attribute`, [`id_generator`], [`sampler`], `escalation` | what a span starts with, and whether it is kept |
+//! | `record` | items → words, read through [`SpanView`] |
+//! | `span` | setters → a finished record, by whatever [`Recorder`] there is |
+//! | [`ring`], `store` | records wait for the drain; spans and nothing else |
+//! | `tracer`, `current` | a device's clock, ids, sampler and ring in one `static` |
+//! | `facade`, `instrumented`, `macros`, [`filter`] | how libraries and futures are traced |
+//! | [`drain`], [`frame`] | ring → frames → (link) → records |
+//! | [`otlp`] | records → OTLP protobuf or JSON |
+//! | [`testing`] | all of it under a test's control |
 //!
 //! Nothing here allocates, nothing panics on input, nothing blocks the traced code. What is lost is
 //! counted under a cause.
+//!
+//! ```
+//! use spanlet::testing::ManualClock; // yours: `EmbassyClock`, or anything that counts up
+//! use spanlet::{AlwaysOn, DeviceIds, InlineBuf, Span, Tracer};
+//!
+//! static TRACER: Tracer<ManualClock, DeviceIds, AlwaysOn, 4096> =
+//!     Tracer::new(ManualClock::new(), DeviceIds::unset(), AlwaysOn);
+//!
+//! TRACER.ids().set(0x0001_0203_0405_0607, 1); // device id, boot count
+//! let mut span: Span<_, InlineBuf<20>> = TRACER.span("read sensor").start();
+//! span.set_attribute("celsius", 21.5);
+//! span.end();
+//! assert_eq!(TRACER.counters().started, 1);
+//! ```
 #![no_std]
 #![deny(unsafe_code)]
 #![warn(
@@ -18,19 +43,20 @@
 #[cfg(any(test, loom, step))]
 extern crate std;
 
+mod atomic;
 pub mod clock;
 pub mod context;
 
-mod atomic;
 mod attribute;
-mod current;
 mod escalation;
 pub mod id_generator;
+pub mod sampler;
+
 #[allow(unsafe_code, reason = "writes and reads the words of records")]
 mod record;
+
 #[allow(unsafe_code, reason = "hands a span's words on")]
 mod recorder;
-pub mod sampler;
 #[allow(unsafe_code, reason = "hands out the words of its buffer")]
 mod span;
 
@@ -38,10 +64,7 @@ pub mod ring;
 #[allow(unsafe_code, reason = "trusts rings that take nothing but spans")]
 mod store;
 
-pub mod frame;
-
-pub mod drain;
-
+mod current;
 mod tracer;
 
 #[allow(unsafe_code, reason = "writes the installed tracer once")]
@@ -50,6 +73,9 @@ pub mod filter;
 #[allow(unsafe_code, reason = "pins the future inside")]
 mod instrumented;
 mod macros;
+
+pub mod drain;
+pub mod frame;
 
 pub mod otlp;
 
@@ -110,3 +136,8 @@ pub mod __private {
         }
     }
 }
+
+/// The code in the readme compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -19,3 +19,8 @@ pub mod trace;
 pub use recorder::{
     InstallError, Ledger, Local, PooledBuf, Span, Telemetry, TelemetryBuilder, span,
 };
+
+/// The code in the readme compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -266,7 +266,6 @@ impl<const N: usize> ResourceEncoder<N> {
     }
 }
 
-/// How a time exchange with a device came out.
 impl ClockPong {
     /// The device's time when the ping arrived.
     pub const fn received_at(&self) -> Ticks {
@@ -281,7 +280,6 @@ impl Ack {
     }
 }
 
-/// An epoch and a device name a dictionary, a sequence space and a clock.
 impl core::fmt::Display for Epoch {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{:#x}", self.0)
