@@ -85,6 +85,25 @@ impl<E: core::error::Error + 'static> core::error::Error for DrainError<E> {
 /// [`FrameEncoder`]'s.
 ///
 /// To be called from one task or the idle loop, not from an interrupt.
+///
+/// ```
+/// use spanlet::drain::{Delivery, Drain};
+/// use spanlet::frame::{Epoch, Link};
+/// use spanlet::testing::ManualClock;
+/// use spanlet::{AlwaysOn, DeviceIds, InlineBuf, Span, Tracer};
+///
+/// static TRACER: Tracer<ManualClock, DeviceIds, AlwaysOn, 4096> =
+///     Tracer::new(ManualClock::new(), DeviceIds::new(1, 1), AlwaysOn);
+/// drop::<Span<_, InlineBuf<20>>>(TRACER.span("read sensor").start());
+///
+/// let mut records = TRACER.records().expect("nobody else drains");
+/// let mut drain = Drain::<256, 32>::new(Epoch(1), Link::stream(), Delivery::OneWay);
+/// # let mut memory = [0u8; 512];
+/// # let mut uart: &mut [u8] = &mut memory;
+/// // In the idle loop: four frames at most, then back to work.
+/// let done = drain.drain(&mut records, &mut uart, TRACER.clock(), 4).expect("the link took it");
+/// assert_eq!(done.frames, 1);
+/// ```
 #[derive(Debug)]
 pub struct Drain<const BUFFER: usize, const SYMBOLS: usize> {
     encoder: FrameEncoder<BUFFER, SYMBOLS>,

@@ -100,6 +100,22 @@ fn in_context<R: Recorder, T>(recorder: R, context: &SpanContext, work: impl FnO
 }
 
 /// Runs a future inside a span that the caller keeps, so that it can record the outcome.
+///
+/// ```
+/// # use spanlet::testing::TestTracer;
+/// use spanlet::{InlineBuf, ResultExt, Span, within};
+/// # let tracer: TestTracer = TestTracer::new();
+/// # let tracer = &tracer;
+/// # let work = async {
+/// let mut span: Span<_, InlineBuf<32>> = tracer.span("parse").start();
+/// let parsed = within(&mut span, async { "x".parse::<i32>() }).await;
+/// let parsed = parsed.record_err(&mut span);
+/// # assert!(parsed.is_err());
+/// # };
+/// # let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+/// # assert!(core::pin::pin!(work).poll(&mut cx).is_ready());
+/// # tracer.with_spans(|s| assert_eq!(s.named("parse").unwrap().status(), spanlet::Status::Error));
+/// ```
 pub async fn within<F: Future, R: Recorder, B: SpanBuf>(
     span: &mut Span<R, B>,
     future: F,

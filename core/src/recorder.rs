@@ -12,6 +12,33 @@ use core::mem::MaybeUninit;
 
 /// A tracer as spans see it. `Copy`, because every open span keeps one: a reference, or a zero-sized
 /// type that finds a thread-local or a `static`.
+///
+/// ```
+/// use spanlet::testing::TestTracer;
+/// use spanlet::{FinishedSpan, InlineBuf, Recorder, SamplingParameters, SamplingResult, Span, SpanBuilder};
+/// use spanlet::{SpanId, Ticks, TraceFlags, TraceId};
+///
+/// /// A recorder in front of another one, that looks at each span on its way.
+/// #[derive(Clone, Copy)]
+/// struct Watched<'a>(&'a TestTracer, &'a core::cell::Cell<usize>);
+///
+/// impl Recorder for Watched<'_> {
+///     fn now(self) -> Ticks { self.0.now() }
+///     fn span_id(self) -> SpanId { self.0.span_id() }
+///     fn trace_id(self) -> (TraceId, TraceFlags) { self.0.trace_id() }
+///     fn sample(self, p: &SamplingParameters<'_>) -> SamplingResult { self.0.sample(p) }
+///     fn started(self, recording: bool) { self.0.started(recording) }
+///     fn record(self, span: FinishedSpan<'_>) {
+///         self.1.set(self.1.get() + span.words());
+///         self.0.record(span);
+///     }
+/// }
+///
+/// let (tracer, words) = (TestTracer::new(), core::cell::Cell::new(0));
+/// let watched = Watched(&tracer, &words);
+/// drop::<Span<_, InlineBuf<32>>>(SpanBuilder::new(watched, "s").start());
+/// assert_eq!(words.get(), 8);
+/// ```
 pub trait Recorder: Copy {
     /// False where spans of this recorder must leave no code at all.
     const ENABLED: bool = true;

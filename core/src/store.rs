@@ -15,6 +15,18 @@ use core::mem::MaybeUninit;
 ///
 /// # Errors
 /// If the length does not suit; see [`SpscControl::split`].
+///
+/// ```
+/// use core::mem::MaybeUninit;
+/// use spanlet::{ring::SpscControl, spsc_spans};
+/// let mut control = SpscControl::new();
+/// let mut memory = [MaybeUninit::uninit(); 1024];
+/// let (producer, consumer) = spsc_spans(&mut control, &mut memory)?;
+/// // A recorder pushes what its spans hand to `Recorder::record`; the drain reads.
+/// assert!(consumer.read().is_none());
+/// # assert_eq!(producer.full(), 0);
+/// # Ok::<(), spanlet::ring::CapacityError>(())
+/// ```
 pub fn spsc_spans<'r>(
     control: &'r mut SpscControl,
     words: &'r mut [MaybeUninit<u64>],
@@ -86,6 +98,15 @@ impl<'r> SpanConsumer<'r> {
 }
 
 /// A ring of `N` bytes for the spans of tasks and interrupts: a [`Ring`] that takes nothing else.
+///
+/// ```
+/// use spanlet::SpanRing;
+/// static SPANS: SpanRing<4096> = SpanRing::new();
+/// // A recorder pushes what its spans hand to `Recorder::record`; one drain at a time reads.
+/// let reader = SPANS.reader().expect("nobody else reads");
+/// assert!(SPANS.reader().is_none());
+/// assert!(reader.read().is_none());
+/// ```
 pub struct SpanRing<const N: usize, M = DefaultReserve>(Ring<N, M>);
 
 impl<const N: usize, M: Reserve> SpanRing<N, M> {

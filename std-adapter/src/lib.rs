@@ -1,7 +1,13 @@
-//! The std adapter of spanlet.
+//! The std adapter of spanlet: what owns threads, sockets and queues. The way of the data:
 //!
-//! [`config`] (what the environment asks for) → [`propagation`] (context of requests) → `recorder` (spans of this process: [`Telemetry`]) → [`export`] (encoded batches to a collector) →
-//! [`receiver`] (devices' frames in, for gateways; OTLP in, for tests and demonstrations) → [`trace`] (traces as people see them).
+//! | stage | what |
+//! |---|---|
+//! | [`config`] | what the `OTEL_*` variables ask for |
+//! | [`propagation`] | context in and out of requests and messages |
+//! | `recorder`: [`Telemetry`], [`span()`] | spans of this process: a ring per thread, a drain thread, a [`Ledger`] |
+//! | [`receiver`] | frames of devices in, for gateways; OTLP in, for tests and demonstrations |
+//! | [`export`] | encoded batches to collectors, each span's fate counted |
+//! | [`trace`] | traces as people see them: tree, critical path, waterfall, JSON lines |
 #![deny(unsafe_code)]
 
 pub mod config;

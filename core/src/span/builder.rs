@@ -6,6 +6,23 @@ use crate::sampler::{SamplingDecision, SamplingParameters, ThresholdUpdate};
 
 /// Something that a span can be a child of: a [`SpanContext`], an open span, what was extracted from a
 /// request.
+///
+/// ```
+/// use spanlet::{ParentContext, SpanContext};
+/// /// A message that may carry the context of its sender.
+/// struct Message {
+///     sender: Option<SpanContext>,
+/// }
+/// impl ParentContext for Message {
+///     fn span_context(&self) -> Option<SpanContext> {
+///         self.sender.map(SpanContext::remote)
+///     }
+/// }
+/// # let tracer: spanlet::testing::TestTracer = spanlet::testing::TestTracer::new();
+/// # let span: spanlet::Span<_, spanlet::InlineBuf<32>> =
+/// tracer.span("process").parent(&Message { sender: None }).start();
+/// # assert!(span.is_recording());
+/// ```
 pub trait ParentContext {
     /// Ids and flags; `None` starts a new trace, and so does a context that is
     /// [none](SpanContext::is_valid).

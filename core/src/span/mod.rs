@@ -26,6 +26,24 @@ use core::mem::MaybeUninit;
 /// Setters take `&mut self`: a builder by value would copy the buffer. A span may move to another thread
 /// if its recorder may; two threads cannot use one span at once, and need not: they take its context and
 /// start children.
+///
+/// ```
+/// # let tracer: spanlet::testing::TestTracer = spanlet::testing::TestTracer::new();
+/// # let tracer = &tracer;
+/// use spanlet::{InlineBuf, KeyValue, Span, SpanKind, Status};
+///
+/// let request: Span<_, InlineBuf<32>> = tracer.span("GET /orders").kind(SpanKind::Server).start();
+/// let mut query: Span<_, InlineBuf<32>> = tracer.span("SELECT orders").parent(&request).start();
+/// query
+///     .set_static("db.system.name", "sqlite")
+///     .set_attribute("db.response.returned_rows", 7)
+///     .add_event("retry", &[KeyValue::new("attempt", 2)]);
+/// query.set_status(Status::Ok);
+/// query.end();
+/// assert!(!query.is_recording());
+/// # drop(request);
+/// # tracer.with_spans(|spans| assert_eq!(spans.named("SELECT orders").unwrap().events().count(), 1));
+/// ```
 #[repr(C)]
 pub struct Span<R: Recorder, B: SpanBuf> {
     /// What the record starts with, kept here so that a span without entries touches no buffer and one
