@@ -11,6 +11,9 @@
 //!    large" from a plain push.
 //! 4. There is one producer and one consumer: `split` borrows the ring exclusively for both.
 //! 5. Each `push` is `Ok`, and read once, or is counted in `full` or `too_large`.
+//!
+//! Longer than the other files: both ends rest on these five sentences, and a reader should see all three at
+//! once.
 
 use super::header::{Header, MAX_WORDS, State};
 use super::sync::{

@@ -14,9 +14,15 @@ use clap::{Parser, Subcommand};
 use output::CliError;
 use std::process::ExitCode;
 
+const EXAMPLES: &str = "\
+Examples:
+  spanlet demo                                      a first trace, with nothing to install
+  spanlet gateway --otlp http://localhost:4318      devices' spans to any OpenTelemetry collector
+  spanlet decode --waterfall capture.bin            what a device has sent";
+
 /// Distributed tracing from devices to servers.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
