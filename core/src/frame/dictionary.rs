@@ -139,14 +139,17 @@ impl<const N: usize> Dictionary<N> {
             *state = to;
         }
     }
-    /// The announced one whose turn it is to be announced again.
-    pub(crate) fn in_turn(&self) -> Option<Symbol> {
+    /// The text whose turn it is to be announced without being used, and whether it has not been since
+    /// [`announce_again`](Self::announce_again); those come first.
+    pub(crate) fn in_turn(&self) -> Option<(Symbol, bool)> {
         let len = self.texts.len();
-        let turn = |from: usize, to: usize| {
-            (from..to).find(|i| matches!(self.texts.get(*i), Some((_, State::Announced))))
+        let turn = |wanted: State| {
+            let is = |i: &usize| matches!(self.texts.get(*i), Some((_, state)) if *state == wanted);
+            let index = (self.round..len).find(is).or_else(|| (0..len).find(is))?;
+            Symbol::of_index(index)
         };
-        let index = turn(self.round, len).or_else(|| turn(0, self.round.min(len)))?;
-        Symbol::of_index(index)
+        let new = turn(State::New).map(|symbol| (symbol, true));
+        new.or_else(|| turn(State::Announced).map(|symbol| (symbol, false)))
     }
     /// It is the turn of the one behind `symbol`.
     pub(crate) fn end_turn(&mut self, symbol: Symbol) {
@@ -280,23 +283,35 @@ mod tests {
     }
 
     #[test]
-    fn takes_turns_over_the_announced() {
+    fn takes_turns_the_new_ones_first() {
         let mut table: Dictionary<8> = Dictionary::new();
-        let [a, b, c] = ["one", "two", "three"].map(|text| table.symbol(text).unwrap());
         assert_eq!(table.in_turn(), None);
+        let [a, b, c] = ["one", "two", "three"].map(|text| table.symbol(text).unwrap());
         for symbol in [a, c] {
             assert!(table.needs_announcement(symbol));
             assert!(!table.needs_announcement(symbol));
             table.announced(symbol);
         }
-        let turns: [_; 3] = core::array::from_fn(|_| {
-            let symbol = table.in_turn().unwrap();
-            table.end_turn(symbol);
-            symbol
-        });
-        assert_eq!(turns, [a, c, a]);
+        let mut turns = || -> [_; 4] {
+            core::array::from_fn(|_| {
+                let (symbol, is_new) = table.in_turn().unwrap();
+                assert_eq!(table.needs_announcement(symbol), is_new);
+                table.announced(symbol);
+                table.end_turn(symbol);
+                (symbol, is_new)
+            })
+        };
+        assert_eq!(turns(), [(b, true), (c, false), (a, false), (b, false)]);
         table.announce_again();
-        assert_eq!(table.in_turn(), None);
-        assert!(table.needs_announcement(b) && table.needs_announcement(a));
+        let mut turns = || -> [_; 2] {
+            core::array::from_fn(|_| {
+                let (symbol, _) = table.in_turn().unwrap();
+                table.needs_announcement(symbol);
+                table.end_turn(symbol);
+                symbol
+            })
+        };
+        assert_eq!(turns(), [c, a], "on from where it was");
+        assert_eq!(table.in_turn(), Some((b, true)), "the others are under way");
     }
 }

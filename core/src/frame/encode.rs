@@ -23,8 +23,8 @@ use crate::record::{LocalRecord, move_down};
 const ENVELOPE_MAX: usize = 3 + 2 * VARINT_MAX;
 /// Id, offset, total.
 const FRAGMENT_MAX: usize = 5 + 3 + 3;
-/// Presence bits, first sequence, count, nine counters, length of the records.
-const CONTENT_HEADER_MAX: usize = 2 + 5 + 3 + 9 * 5 + 3;
+/// Presence bits, first sequence, count, what is held, nine counters, length of the records.
+const CONTENT_HEADER_MAX: usize = 2 + 5 + 3 + 2 + 9 * 5 + 3;
 /// CRC and delimiter.
 const TRAILER: usize = CRC_LEN + 1;
 /// What is kept for the time of sending: in microseconds 50 days.
@@ -79,6 +79,9 @@ impl Link {
         };
         self
     }
+    pub(crate) const fn is_delimited(&self) -> bool {
+        self.delimited
+    }
     /// The same without fragments: a record larger than a frame counts as
     /// [`unsendable`](DeviceCounters::unsendable).
     #[must_use]
@@ -109,7 +112,6 @@ struct Sending {
     end: usize,
     /// What has not been sent.
     next: usize,
-    id: u32,
 }
 
 /// Builds frames in a buffer of `BUFFER` bytes, about 100 of which are for headers, with a dictionary of
@@ -150,7 +152,8 @@ pub struct FrameEncoder<const BUFFER: usize, const SYMBOLS: usize> {
     /// What the last content's header took: the guess for the next.
     header_len: usize,
     sending: Option<Sending>,
-    messages: u32,
+    /// Contents so far, to tell their fragments apart.
+    contents: u32,
     /// What the last time of sending took.
     sent_at_len: usize,
     /// Frames that had no room for the text in turn.
@@ -183,7 +186,7 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
             pending: Pending::new(),
             header_len: 8,
             sending: None,
-            messages: 0,
+            contents: 0,
             sent_at_len: 0,
             postponed: 0,
         }
@@ -199,6 +202,10 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
     /// Forgets what was announced: for a receiver that asks, and before records are sent again.
     pub fn announce_again(&mut self) {
         self.dictionary.announce_again();
+    }
+    /// The link that it builds frames for.
+    pub const fn link(&self) -> Link {
+        self.link
     }
     /// Records in the frame that is being built.
     pub const fn record_count(&self) -> u32 {
@@ -278,18 +285,21 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
     /// Ends the content: adds the counters and one text in turn. Without records and with nothing to
     /// announce it is a heartbeat. [`frame`](Self::frame) then gives the frames.
     pub fn finish(&mut self, counters: &DeviceCounters) {
-        self.finish_at(None, counters);
+        self.finish_at(self.first, None, counters);
     }
     /// As [`finish`](Self::finish); a frame without records says `next`, the sequence of the next record.
-    pub fn finish_at(&mut self, next: Option<u32>, counters: &DeviceCounters) {
+    /// A sender that keeps records says the first that was not acknowledged, the `oldest` that may
+    /// still come; it is at most 2^14 behind the frame's first.
+    pub fn finish_at(&mut self, next: u32, oldest: Option<u32>, counters: &DeviceCounters) {
         if self.sending.is_some() {
             return;
         }
-        if let (0, Some(next)) = (self.count, next) {
+        if self.count == 0 {
             self.first = next;
         }
         let limit = self.content_limit();
-        self.announce_in_turn(limit);
+        // A frame without records has room for all that somebody asked for.
+        while self.announce_in_turn(limit) && self.count == 0 {}
         let mut end = Self::START + self.len;
         for symbol in self.pending.symbols() {
             let mut put = Put::new(self.buffer.get_mut(end..).unwrap_or_default());
@@ -299,10 +309,10 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
             self.dictionary.announced(*symbol);
         }
         let mut header = [0; CONTENT_HEADER_MAX];
-        let mut len = self.content_header(Some(counters), &mut header);
+        let mut len = self.content_header(oldest, Some(counters), &mut header);
         if len + end - Self::START > limit && !self.link.fragments {
             // Rare: counters grew by more than was kept for them. They are cumulative, the next frame has them.
-            len = self.content_header(None, &mut header);
+            len = self.content_header(oldest, None, &mut header);
         }
         self.header_len = len;
         let start = Self::START - len;
@@ -310,45 +320,48 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         {
             to.copy_from_slice(from);
         }
-        self.sending = Some(Sending {
-            kind: content_type::RECORDS,
-            start,
-            end,
-            next: start,
-            id: self.first,
-        });
+        self.send(content_type::RECORDS, start, end);
         self.first = self.first.wrapping_add(self.count);
         (self.count, self.len) = (0, 0);
         self.previous = Previous::NONE;
         self.pending.clear();
     }
 
-    /// Adds the text whose turn it is, if it fits: for receivers that came late or lost a frame.
-    fn announce_in_turn(&mut self, limit: usize) {
-        let Some(symbol) = self.dictionary.in_turn() else {
-            return;
+    /// Adds the text whose turn it is, if it fits: for receivers that came late or lost a frame. Whether it
+    /// was one that has not been announced since somebody asked.
+    fn announce_in_turn(&mut self, limit: usize) -> bool {
+        let Some((symbol, is_new)) = self.dictionary.in_turn() else {
+            return false;
         };
         let text = self.dictionary.text(symbol);
         let body = self.len + self.pending.bytes + announcement_len(symbol, text);
         // Alone it may be larger than a frame, as it was when it was first announced.
         let alone = self.count == 0 && self.pending.len() == 0 && self.link.fragments;
         let fits = self.header_len + 3 + body <= limit || alone;
-        if fits && Self::START + body <= BUFFER && self.pending.add(symbol, &self.dictionary) {
+        let taken =
+            fits && Self::START + body <= BUFFER && self.pending.add(symbol, &self.dictionary);
+        if taken {
+            self.dictionary.needs_announcement(symbol);
             self.dictionary.end_turn(symbol);
             self.postponed = 0;
         } else {
             self.postponed = self.postponed.saturating_add(1);
         }
+        taken && is_new
     }
 
     fn content_header(
         &self,
+        oldest: Option<u32>,
         counters: Option<&DeviceCounters>,
         to: &mut [u8; CONTENT_HEADER_MAX],
     ) -> usize {
         let mut bits = 0;
         if self.pending.len() != 0 {
             bits |= presence::DICTIONARY;
+        }
+        if oldest.is_some() {
+            bits |= presence::KEPT;
         }
         let mut fields = [(0, 0); 9];
         if let Some(c) = counters {
@@ -375,6 +388,9 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         put.varint(bits as u64);
         put.varint(self.first as u64);
         put.varint(self.count as u64);
+        if let Some(oldest) = oldest {
+            put.varint(self.first.wrapping_sub(oldest) as u64);
+        }
         for (_, value) in fields.into_iter().filter(|(_, value)| *value != 0) {
             put.varint(value as u64);
         }
@@ -399,15 +415,17 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         if len > limit && !self.link.fragments {
             return false;
         }
-        self.messages = self.messages.wrapping_add(1);
-        self.sending = Some(Sending {
-            kind: content_type::MESSAGE,
-            start: Self::START,
-            end: Self::START + len,
-            next: Self::START,
-            id: self.messages,
-        });
+        self.send(content_type::MESSAGE, Self::START, Self::START + len);
         true
+    }
+    fn send(&mut self, kind: u8, start: usize, end: usize) {
+        self.contents = self.contents.wrapping_add(1);
+        self.sending = Some(Sending {
+            kind,
+            start,
+            end,
+            next: start,
+        });
     }
 
     /// The next frame of what [`finish`](Self::finish) or [`message`](Self::message) left, stamped with
@@ -430,7 +448,7 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         put.varint(sent_at.0);
         let mut chunk = left;
         if is_fragment {
-            put.varint(sending.id as u64);
+            put.varint(self.contents as u64);
             put.varint((sending.next - sending.start) as u64);
             put.varint((sending.end - sending.start) as u64);
             let room = self.link.mtu.saturating_sub(put.len() + CRC_LEN);
