@@ -9,8 +9,7 @@
 
 use crate::clock::{Clock, Ticks};
 use crate::frame::{
-    ClockPong, DELIMITER, DeviceCounters, Epoch, Frame, FrameEncoder, Link, MAX_UNACKNOWLEDGED,
-    Message, Push,
+    ClockPong, DeviceCounters, Epoch, Frame, FrameEncoder, Link, MAX_UNACKNOWLEDGED, Message, Push,
 };
 use crate::record::LocalRecord;
 
@@ -135,28 +134,20 @@ pub struct Drain<const BUFFER: usize, const SYMBOLS: usize> {
     hole: Option<(u32, u32)>,
     /// How often was sent again since the host said something.
     resends: u8,
-    stream: Stream,
+    /// Inside a frame that is being written, or was when its future was dropped.
+    is_writing: bool,
     unsendable: u32,
     heartbeat: bool,
-}
-
-/// How far a byte stream is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stream {
-    /// Behind a whole frame.
-    Whole,
-    /// Perhaps inside a frame that will not be ended: a delimiter must go first.
-    Torn,
-    /// Inside the frame that is being written, or was when its future was dropped.
-    Writing,
 }
 
 impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
     /// A drain that has sent nothing. Its first frame is a [`heartbeat`](Self::heartbeat) if there are no
     /// records.
     pub const fn new(epoch: Epoch, link: Link, delivery: Delivery) -> Self {
+        let mut encoder = FrameEncoder::new(epoch, link);
+        encoder.resynchronise();
         Drain {
-            encoder: FrameEncoder::new(epoch, link),
+            encoder,
             delivery,
             next: 0,
             acknowledged: 0,
@@ -164,7 +155,7 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
             furthest: 0,
             hole: None,
             resends: 0,
-            stream: Stream::Torn,
+            is_writing: false,
             unsendable: 0,
             heartbeat: true,
         }
@@ -182,7 +173,7 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
     #[must_use = "a message that was not taken is not sent"]
     pub fn message(&mut self, message: &Message<'_>) -> bool {
         // A frame that was cut short is given up by the next call that writes, and this with it.
-        self.stream != Stream::Writing && self.encoder.message(message)
+        !self.is_writing && self.encoder.message(message)
     }
     /// Handles a frame from the host as [`handle`](Self::handle) does its message. One that is meant for
     /// another boot is passed over: its acknowledgements are not about this boot's records.
@@ -367,7 +358,7 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
     /// The frame that [`next_frame`](Self::next_frame) gave did not go out. Returns whether its records come again.
     pub fn failed(&mut self, source: &mut impl RecordSource) -> bool {
         self.encoder.abandon();
-        self.stream = Stream::Torn;
+        self.is_writing = false;
         self.heartbeat = true;
         self.resend(source)
     }
@@ -377,33 +368,25 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
 macro_rules! drain_with {
     ($link:ident, $self:ident, $source:ident, $clock:ident, $max:ident, $($await:tt)*) => {{
         let mut done = Drained::default();
-        if $self.stream == Stream::Writing {
+        if $self.is_writing {
             $self.failed($source);
         }
         let cause = 'failed: {
-            if $self.stream == Stream::Torn {
-                if $self.encoder.link().is_delimited()
-                    && let Err(cause) = $link.write_all(&[DELIMITER])$($await)*
-                {
-                    break 'failed cause;
-                }
-                $self.stream = Stream::Whole;
-            }
             loop {
                 if done.frames == $max {
                     done.is_limited = true;
                     break;
                 }
-                $self.stream = Stream::Writing;
+                $self.is_writing = true;
                 let Some(frame) = $self.next_frame($source, $clock) else {
-                    $self.stream = Stream::Whole;
+                    $self.is_writing = false;
                     break;
                 };
                 let bytes = frame.len();
                 if let Err(cause) = $link.write_all(frame)$($await)* {
                     break 'failed cause;
                 }
-                $self.stream = Stream::Whole;
+                $self.is_writing = false;
                 done.frames += 1;
                 done.bytes += bytes;
             }

@@ -139,21 +139,28 @@ impl<const N: usize> Dictionary<N> {
             *state = to;
         }
     }
-    /// The text whose turn it is to be announced without being used, and whether it has not been since
-    /// [`announce_again`](Self::announce_again); those come first.
-    pub(crate) fn in_turn(&self) -> Option<(Symbol, bool)> {
-        let len = self.texts.len();
-        let turn = |wanted: State| {
-            let is = |i: &usize| matches!(self.texts.get(*i), Some((_, state)) if *state == wanted);
-            let index = (self.round..len).find(is).or_else(|| (0..len).find(is))?;
-            Symbol::of_index(index)
-        };
-        let new = turn(State::New).map(|symbol| (symbol, true));
-        new.or_else(|| turn(State::Announced).map(|symbol| (symbol, false)))
+    /// The text whose turn it is to be announced without being used. Those come first that have not been
+    /// since [`announce_again`](Self::announce_again).
+    pub(crate) fn in_turn(&self) -> Option<Symbol> {
+        let (mut at, mut known) = (self.round, None);
+        for _ in 0..self.texts.len() {
+            if at >= self.texts.len() {
+                at = 0;
+            }
+            match self.texts.get(at) {
+                Some((_, State::New)) => return Symbol::of_index(at),
+                Some((_, State::Announced)) => known = known.or(Some(at)),
+                _ => {}
+            }
+            at += 1;
+        }
+        Symbol::of_index(known?)
     }
-    /// It is the turn of the one behind `symbol`.
-    pub(crate) fn end_turn(&mut self, symbol: Symbol) {
+    /// It goes into the frame that is being built, and it is the turn of the one behind it. Whether it was one
+    /// of those that come first.
+    pub(crate) fn end_turn(&mut self, symbol: Symbol) -> bool {
         self.round = symbol.index() + 1;
+        self.needs_announcement(symbol)
     }
 }
 
@@ -294,10 +301,9 @@ mod tests {
         }
         let mut turns = || -> [_; 4] {
             core::array::from_fn(|_| {
-                let (symbol, is_new) = table.in_turn().unwrap();
-                assert_eq!(table.needs_announcement(symbol), is_new);
+                let symbol = table.in_turn().unwrap();
+                let is_new = table.end_turn(symbol);
                 table.announced(symbol);
-                table.end_turn(symbol);
                 (symbol, is_new)
             })
         };
@@ -305,13 +311,12 @@ mod tests {
         table.announce_again();
         let mut turns = || -> [_; 2] {
             core::array::from_fn(|_| {
-                let (symbol, _) = table.in_turn().unwrap();
-                table.needs_announcement(symbol);
-                table.end_turn(symbol);
+                let symbol = table.in_turn().unwrap();
+                assert!(table.end_turn(symbol));
                 symbol
             })
         };
         assert_eq!(turns(), [c, a], "on from where it was");
-        assert_eq!(table.in_turn(), Some((b, true)), "the others are under way");
+        assert_eq!(table.in_turn(), Some(b), "the others are under way");
     }
 }

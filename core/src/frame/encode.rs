@@ -8,7 +8,7 @@
 //! front when they are known, and COBS then works in place towards the front.
 
 use super::crc::crc32;
-use super::delimit::{cobs_in_place, cobs_overhead};
+use super::delimit::{DELIMITER, cobs_in_place, cobs_overhead};
 use super::dictionary::Dictionary;
 use super::primitive::{Put, VARINT_MAX, varint_len};
 use super::put_record::{Pending, Previous, announcement_len, put_record};
@@ -78,9 +78,6 @@ impl Link {
             mtu
         };
         self
-    }
-    pub(crate) const fn is_delimited(&self) -> bool {
-        self.delimited
     }
     /// The same without fragments: a record larger than a frame counts as
     /// [`unsendable`](DeviceCounters::unsendable).
@@ -158,6 +155,7 @@ pub struct FrameEncoder<const BUFFER: usize, const SYMBOLS: usize> {
     sent_at_len: usize,
     /// Frames that had no room for the text in turn.
     postponed: u8,
+    is_torn: bool,
 }
 
 /// Full frames in a row after which the text in turn takes its room first.
@@ -166,7 +164,7 @@ const PATIENCE: u8 = 4;
 impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
     /// Where records start in the buffer: behind room for everything that comes before them.
     const START: usize =
-        cobs_overhead(BUFFER) + ENVELOPE_MAX + FRAGMENT_MAX + CONTENT_HEADER_MAX + TRAILER;
+        1 + cobs_overhead(BUFFER) + ENVELOPE_MAX + FRAGMENT_MAX + CONTENT_HEADER_MAX + TRAILER;
 
     /// An encoder with an empty dictionary. The buffer must be at least 192 bytes and below 1 MiB.
     pub const fn new(epoch: Epoch, link: Link) -> Self {
@@ -189,7 +187,13 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
             contents: 0,
             sent_at_len: 0,
             postponed: 0,
+            is_torn: false,
         }
+    }
+    /// On a stream the next frame has a delimiter also in front: for a link that has just been opened, or that
+    /// stopped inside a frame.
+    pub const fn resynchronise(&mut self) {
+        self.is_torn = true;
     }
     /// The epoch that frames carry.
     pub const fn epoch(&self) -> Epoch {
@@ -202,10 +206,6 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
     /// Forgets what was announced: for a receiver that asks, and before records are sent again.
     pub fn announce_again(&mut self) {
         self.dictionary.announce_again();
-    }
-    /// The link that it builds frames for.
-    pub const fn link(&self) -> Link {
-        self.link
     }
     /// Records in the frame that is being built.
     pub const fn record_count(&self) -> u32 {
@@ -330,7 +330,7 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
     /// Adds the text whose turn it is, if it fits: for receivers that came late or lost a frame. Whether it
     /// was one that has not been announced since somebody asked.
     fn announce_in_turn(&mut self, limit: usize) -> bool {
-        let Some((symbol, is_new)) = self.dictionary.in_turn() else {
+        let Some(symbol) = self.dictionary.in_turn() else {
             return false;
         };
         let text = self.dictionary.text(symbol);
@@ -338,16 +338,12 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         // Alone it may be larger than a frame, as it was when it was first announced.
         let alone = self.count == 0 && self.pending.len() == 0 && self.link.fragments;
         let fits = self.header_len + 3 + body <= limit || alone;
-        let taken =
-            fits && Self::START + body <= BUFFER && self.pending.add(symbol, &self.dictionary);
-        if taken {
-            self.dictionary.needs_announcement(symbol);
-            self.dictionary.end_turn(symbol);
+        if fits && Self::START + body <= BUFFER && self.pending.add(symbol, &self.dictionary) {
             self.postponed = 0;
-        } else {
-            self.postponed = self.postponed.saturating_add(1);
+            return self.dictionary.end_turn(symbol);
         }
-        taken && is_new
+        self.postponed = self.postponed.saturating_add(1);
+        false
     }
 
     fn content_header(
@@ -474,8 +470,12 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         if !self.link.delimited {
             return self.buffer.get(start..end);
         }
-        let out = start - cobs_overhead(end - start);
+        let mut out = start - cobs_overhead(end - start);
         let end = cobs_in_place(&mut self.buffer, out, start, end)?;
+        if core::mem::take(&mut self.is_torn) {
+            out -= 1;
+            *self.buffer.get_mut(out)? = DELIMITER;
+        }
         self.buffer.get(out..end)
     }
 
@@ -483,8 +483,10 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
     pub const fn has_frame(&self) -> bool {
         self.sending.is_some()
     }
-    /// Drops what was not sent, records and frames: before they are pushed again.
+    /// Drops what was not sent, records and frames, before they are pushed again, and
+    /// [resynchronises](Self::resynchronise).
     pub fn abandon(&mut self) {
+        self.is_torn = true;
         self.pending.withdraw(0, &mut self.dictionary);
         self.sending = None;
         (self.count, self.len) = (0, 0);
