@@ -163,7 +163,11 @@ impl<const N: usize> Reassembler<N> {
             self.dropped = self.dropped.saturating_add(1);
         }
     }
-    /// Contents that were begun and not finished.
+    /// Whether a content is under construction.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+    /// Contents that were begun and will not be finished.
     pub fn dropped_count(&self) -> u32 {
         self.dropped
     }

@@ -1,18 +1,19 @@
 //! Bytes of one link → frames → batches of records for the right boot of the right device.
 //!
 //! Input: bytes or datagrams, with their arrival. Output: what the boots deliver; bytes to answer with.
-//! Bound: one frame and one reassembled content of [`MAX_FRAME_BYTES`] each, and what is held until the
-//! device has said who it is. No input and no output of its own: whoever reads the link feeds it.
+//! Bound: one frame of [`MAX_FRAME_BYTES`], the contents that [`fragments`](super::fragments) puts together, and
+//! what is held until the device has said who it is. No input and no output of its own: whoever reads the link feeds it.
 
 use super::clock_map::Arrival;
 use super::device::{DeviceInfo, DeviceSpan};
+use super::fragments::Fragments;
 use super::gateway::{Shared, lock};
 use super::ledger::IntakeLedger;
 use super::session::{Restarted, Session, Source};
 use spanlet::Ticks;
 use spanlet::frame::{
     Ack, Body, ClockPing, Epoch, Frame, FrameEncoder, FrameError, Hello, Link, Message, Progress,
-    Reassembled, Reassembler, RecordBatch, ResourceAttributes, StreamDecoder,
+    Reassembled, RecordBatch, ResourceAttributes, StreamDecoder,
 };
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 pub const MAX_FRAME_BYTES: usize = 64 << 10;
 /// Boots that a link may carry at a time.
 const BINDINGS: usize = 16;
-/// How often a device is asked who it is.
+/// How often a device is asked who it is, and for texts that are missing.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Largest message downwards.
 const MESSAGE_BYTES: usize = 256;
@@ -31,7 +32,7 @@ const MESSAGE_BYTES: usize = 256;
 /// Dropping it says that nothing more will come.
 pub struct LinkReceiver {
     decoder: Box<StreamDecoder<MAX_FRAME_BYTES>>,
-    reassembler: Box<Reassembler<MAX_FRAME_BYTES>>,
+    fragments: Fragments,
     inner: Inner,
 }
 
@@ -59,6 +60,8 @@ struct Binding {
     /// Records have come that are not acknowledged yet.
     to_acknowledge: bool,
     pinged: Option<Instant>,
+    /// When it was asked for its texts.
+    texts_asked: Option<Instant>,
 }
 
 /// A content that came before its device said who it is.
@@ -75,7 +78,7 @@ impl LinkReceiver {
     pub(super) fn new(shared: Arc<Shared>, name: &str) -> Self {
         LinkReceiver {
             decoder: Box::default(),
-            reassembler: Box::default(),
+            fragments: Fragments::default(),
             inner: Inner {
                 shared,
                 name: name.to_owned(),
@@ -96,19 +99,19 @@ impl LinkReceiver {
     pub fn feed(&mut self, bytes: &[u8], arrival: Arrival) {
         let mut input = bytes;
         while let Progress::Frame(frame) = self.decoder.feed(&mut input) {
-            self.inner.frame(frame, arrival, &mut self.reassembler);
+            self.inner.frame(frame, arrival, &mut self.fragments);
         }
         self.settle(bytes.len());
     }
     /// Takes one datagram.
     pub fn datagram(&mut self, bytes: &[u8], arrival: Arrival) {
-        self.inner.frame(bytes, arrival, &mut self.reassembler);
+        self.inner.frame(bytes, arrival, &mut self.fragments);
         self.settle(bytes.len());
     }
     fn settle(&mut self, bytes: usize) {
         let garbage =
             u64::from(self.decoder.oversized_count()) + u64::from(self.decoder.undecodable_count());
-        let incomplete = u64::from(self.reassembler.dropped_count());
+        let incomplete = self.fragments.dropped_count();
         let inner = &mut self.inner;
         inner.counts.bytes += bytes as u64;
         inner.counts.garbage += garbage - inner.seen.0;
@@ -145,12 +148,7 @@ impl core::fmt::Debug for LinkReceiver {
 }
 
 impl Inner {
-    fn frame(
-        &mut self,
-        bytes: &[u8],
-        arrival: Arrival,
-        reassembler: &mut Reassembler<MAX_FRAME_BYTES>,
-    ) {
+    fn frame(&mut self, bytes: &[u8], arrival: Arrival, fragments: &mut Fragments) {
         let frame = match Frame::parse(bytes) {
             Ok(frame) => frame,
             Err(error) => return self.count(error),
@@ -163,7 +161,7 @@ impl Inner {
             }
             Body::Message(message) => self.message(epoch, sent_at, arrival, message),
             Body::Fragment(fragment) => {
-                let Reassembled::Content { kind, bytes } = reassembler.push(epoch, fragment) else {
+                let Reassembled::Content { kind, bytes } = fragments.push(epoch, fragment) else {
                     return;
                 };
                 match Body::reassembled(kind, bytes) {
@@ -288,6 +286,7 @@ impl Inner {
             capabilities,
             to_acknowledge: false,
             pinged,
+            texts_asked: None,
         });
         for held in held {
             let body = match held.kind {
@@ -348,6 +347,20 @@ impl Inner {
                 binding.pinged = Some(now.at);
                 pings.push(binding.epoch);
             }
+        }
+        let mut lacking = Vec::new();
+        for binding in &mut self.bindings {
+            // Whoever has a way back hears it; the others announce in turn.
+            if binding.capabilities != 0
+                && is_due(binding.texts_asked, ASK_EVERY)
+                && lock(&binding.session).lacks_texts()
+            {
+                binding.texts_asked = Some(now.at);
+                lacking.push(binding.epoch);
+            }
+        }
+        for epoch in lacking {
+            self.reply(epoch, &Message::SendDictionary);
         }
         for epoch in pings {
             self.pings = self.pings.wrapping_add(1);

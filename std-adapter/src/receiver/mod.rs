@@ -13,6 +13,8 @@ mod session;
 mod otlp_batch;
 
 mod gateway;
+
+mod fragments;
 mod link;
 
 mod frames;

@@ -265,6 +265,10 @@ impl Session {
                 .received(pong.host_unix_nanos, pong.received_at());
         }
     }
+    /// Whether records wait for texts.
+    pub(crate) fn lacks_texts(&self) -> bool {
+        !self.waiting.is_empty()
+    }
     /// What to acknowledge.
     pub(crate) fn next_missing(&self) -> u32 {
         self.tracker.next_missing()
