@@ -15,6 +15,7 @@ use spanlet::frame::{
     Ack, Body, ClockPing, Epoch, Frame, FrameEncoder, FrameError, Hello, Link, Message, Progress,
     Reassembled, RecordBatch, ResourceAttributes, StreamDecoder,
 };
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,10 +25,13 @@ pub const MAX_FRAME_BYTES: usize = 64 << 10;
 const BINDINGS: usize = 16;
 /// How often a device is asked who it is, and for texts that are missing.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Frames that wait to be taken down.
+const REPLIES: usize = 64;
 /// Largest message downwards.
 const MESSAGE_BYTES: usize = 256;
 
-/// The receiving end of one link; see [`Gateway::link`](super::Gateway::link).
+/// The receiving end of one link; see [`Gateway::link`](super::Gateway::link) and
+/// [`Gateway::datagram_link`](super::Gateway::datagram_link).
 ///
 /// Dropping it says that nothing more will come.
 pub struct LinkReceiver {
@@ -39,11 +43,12 @@ pub struct LinkReceiver {
 struct Inner {
     shared: Arc<Shared>,
     name: String,
+    link: Link,
     bindings: Vec<Binding>,
     held: Vec<Held>,
     held_bytes: usize,
-    /// What to send down.
-    replies: Vec<u8>,
+    /// Frames to send down.
+    replies: VecDeque<Vec<u8>>,
     has_replied: bool,
     asked: Option<Instant>,
     pings: u32,
@@ -75,17 +80,19 @@ struct Held {
 }
 
 impl LinkReceiver {
-    pub(super) fn new(shared: Arc<Shared>, name: &str) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, name: &str, link: Link) -> Self {
         LinkReceiver {
             decoder: Box::default(),
             fragments: Fragments::default(),
             inner: Inner {
                 shared,
                 name: name.to_owned(),
+                // What goes down is short, and fits into any datagram.
+                link: link.without_fragments(),
                 bindings: Vec::new(),
                 held: Vec::new(),
                 held_bytes: 0,
-                replies: Vec::new(),
+                replies: VecDeque::new(),
                 has_replied: false,
                 asked: None,
                 pings: 0,
@@ -125,10 +132,15 @@ impl LinkReceiver {
     pub fn poll(&mut self, now: Arrival) {
         self.inner.ask(now);
     }
-    /// Bytes to send to the device, if any; they are taken. A link without a way back drops them.
+    /// Bytes to send to the device, if any; they are taken. A link without a way back drops them. For datagrams
+    /// see [`take_reply`](Self::take_reply).
     pub fn take_replies(&mut self) -> Option<Vec<u8>> {
-        let replies = core::mem::take(&mut self.inner.replies);
+        let replies: Vec<u8> = self.inner.replies.drain(..).flatten().collect();
         (!replies.is_empty()).then_some(replies)
+    }
+    /// The next frame to send to the device: of a [datagram link](super::Gateway::datagram_link) a datagram.
+    pub fn take_reply(&mut self) -> Option<Vec<u8>> {
+        self.inner.replies.pop_front()
     }
 }
 
@@ -304,16 +316,19 @@ impl Inner {
         }
     }
     fn reply(&mut self, epoch: Epoch, message: &Message<'_>) {
-        let mut encoder: FrameEncoder<MESSAGE_BYTES, 0> = FrameEncoder::new(epoch, Link::stream());
-        if !self.has_replied {
+        let mut encoder: FrameEncoder<MESSAGE_BYTES, 0> = FrameEncoder::new(epoch, self.link);
+        if !core::mem::replace(&mut self.has_replied, true) {
             // Ends whatever the device has read before.
-            self.replies.push(0);
-            self.has_replied = true;
+            encoder.resynchronise();
         }
         if encoder.message(message)
             && let Some(frame) = encoder.frame(Ticks(0))
         {
-            self.replies.extend_from_slice(frame);
+            while self.replies.len() >= REPLIES {
+                // Nobody takes them. A later acknowledgement says what an earlier one did.
+                self.replies.pop_front();
+            }
+            self.replies.push_back(frame.to_vec());
         }
     }
     fn acknowledge(&mut self) {
