@@ -5,7 +5,6 @@
 //! Services: the OTLP receiver, for tests and demonstrations.
 
 mod ack;
-mod clock_map;
 mod symbols;
 
 mod device;
@@ -20,7 +19,7 @@ mod frames;
 
 mod ledger;
 
-pub use clock_map::Arrival;
+pub use crate::clock::{Arrival, ClockConfig, ClockError};
 pub use device::{DeviceInfo, DeviceSpan};
 pub use frames::{BindError, FrameReceiver};
 pub use gateway::{Gateway, GatewayBuilder};
