@@ -1,5 +1,6 @@
 //! Simulated devices, whose true time is known: the stated bound holds, and is close.
 
+use super::bounds::{Fix, Offset, Rate};
 use super::{Arrival, ClockConfig, ClockError, ClockMap};
 use proptest::prelude::*;
 use spanlet::frame::ClockPong;
@@ -112,6 +113,8 @@ struct Setup {
     host: Vec<(i64, Host)>,
     /// Spans are exported with the frame that comes so much later.
     kept_back: i64,
+    /// The longest span.
+    longest: i64,
     seed: u64,
 }
 
@@ -193,7 +196,7 @@ fn run(setup: &Setup) -> Outcome {
                 if now < setup.seconds * SECOND {
                     at(now + 1 + dice.below(2 * setup.frames_every), Event::Send);
                 }
-                let length = dice.below(20 * MS) * dice.below(2);
+                let length = dice.below(setup.longest) * dice.below(2);
                 spans.push((now - length, now - dice.below(length + 1)));
                 let arrival = now + dice.delay(setup.up);
                 let arrival = if setup.reorders {
@@ -310,6 +313,7 @@ fn setup(oscillator: Oscillator) -> Setup {
         seconds: 120,
         host: Vec::new(),
         kept_back: 0,
+        longest: 20 * MS,
         seed: 1,
     }
 }
@@ -449,6 +453,228 @@ fn a_host_that_slept_states_no_old_bounds() {
     }
 }
 
+#[test]
+fn coarse_ticks_are_part_of_the_error() {
+    for hz in [10, 128] {
+        let now = Way { least: 0, ..QUIET };
+        let outcome = run(&Setup {
+            up: now,
+            down: now,
+            ..setup(Oscillator::steady(hz, 0.0))
+        });
+        let tick = SECOND / hz as i64;
+        let widest = outcome.widest_after(20 * SECOND).unwrap();
+        assert!((tick..3 * tick).contains(&widest), "{widest}");
+    }
+}
+
+#[test]
+fn bounds_loosen_as_fast_as_the_rate_may_change_and_no_faster() {
+    let config = ClockConfig::default().with_max_rate_change_ppb_a_second(1000);
+    let oscillator = super::bounds::Oscillator::new(&config);
+    let known = Offset {
+        low: Some(0),
+        high: Some(0),
+    };
+    let fix = Fix {
+        ticks: Ticks(0),
+        at: 0,
+        offset: known,
+        rate: Rate { low: 0, high: 0 },
+    };
+    for seconds in [1i128, 60, 3600] {
+        for at in [seconds, -seconds] {
+            // A rate that starts at 0 and changes by 1 ppm a second: t²/2 microseconds.
+            let most = seconds * seconds * 500;
+            let Offset {
+                low: Some(low),
+                high: Some(high),
+            } = fix.offset_at(at * i128::from(SECOND), &oscillator)
+            else {
+                panic!("it was bounded")
+            };
+            for bound in [high, -low] {
+                assert!(
+                    (most..most + most / 1000 + 10).contains(&bound),
+                    "{bound} {most}"
+                );
+            }
+        }
+    }
+    // For good it cannot be off by more than its largest error.
+    let year = fix.offset_at(i128::from(365 * 86_400 * SECOND), &oscillator);
+    let limit = i128::from(365 * 86_400 * SECOND) / 40;
+    assert!(
+        year.high
+            .is_some_and(|high| (limit..limit + limit / 1000).contains(&high))
+    );
+}
+
+fn sent(map: &mut ClockMap, start: Instant, ticks: u64, host_ms: u64) {
+    let at = Duration::from_millis(host_ms);
+    let unix_ns = EPOCH_NS as u64 + at.as_nanos() as u64;
+    map.sent(
+        Ticks(ticks),
+        Arrival {
+            at: start + at,
+            unix_ns,
+        },
+    );
+}
+
+#[test]
+fn a_clock_that_was_set_back_is_followed() {
+    let start = Instant::now();
+    let mut map = ClockMap::new(TickRate::MILLISECONDS, ClockConfig::default(), None);
+    (0..100).for_each(|n| sent(&mut map, start, 1_000_000 + n, n));
+    // It restarted, and did not say so.
+    (100..120).for_each(|n| sent(&mut map, start, n, n));
+    let place = map.map(Ticks(119), Ticks(119));
+    assert_eq!(
+        place.anchor.unix_nanos(Ticks(119)),
+        EPOCH_NS as u64 + 119_000_000
+    );
+    // A few frames that come late are not that.
+    (119..123).for_each(|n| sent(&mut map, start, n - 100, n));
+    let place = map.map(Ticks(119), Ticks(119));
+    assert_eq!(
+        place.anchor.unix_nanos(Ticks(119)),
+        EPOCH_NS as u64 + 119_000_000
+    );
+}
+
+#[test]
+fn spans_of_an_earlier_boot_lie_before_the_next() {
+    let start = Instant::now();
+    let arrival = |ms: u64| Arrival {
+        at: start + Duration::from_millis(ms),
+        unix_ns: EPOCH_NS as u64 + ms * 1_000_000,
+    };
+    let unix = |map: &mut ClockMap, ms: u64| {
+        let place = map.map(Ticks(ms - 10), Ticks(ms));
+        (
+            place.anchor.unix_nanos(Ticks(ms)) - EPOCH_NS as u64,
+            place.error,
+        )
+    };
+    // Never heard while it ran for 40 s. The next boot was heard at 3 s, and sends what was kept at 5 s.
+    let config = ClockConfig::default();
+    let mut unheard = ClockMap::new(TickRate::MILLISECONDS, config, None);
+    unheard.ended(arrival(3000));
+    unheard.sent(Ticks(2100), arrival(5000));
+    let (first, error) = unix(&mut unheard, 39_000);
+    assert!(first <= 3_000_000_000, "{first}");
+    assert_eq!(error, ClockError::Unknown);
+    let (last, _) = unix(&mut unheard, 40_000);
+    assert_eq!(
+        last, 3_000_000_000,
+        "the last of it was before the next boot"
+    );
+
+    // Heard, and asked, while it ran.
+    let mut heard = ClockMap::new(TickRate::MILLISECONDS, config, None);
+    for n in 0..20 {
+        let ping = heard.ping(arrival(1000 * n));
+        let pong = ClockPong {
+            id: ping.id,
+            host_unix_nanos: 0,
+            received_at_ticks: 1000 * n,
+        };
+        heard.answered(&pong, Ticks(1000 * n), arrival(1000 * n + 1));
+    }
+    heard.ended(arrival(21_000));
+    heard.sent(Ticks(500), arrival(21_500));
+    let (last, error) = unix(&mut heard, 20_500);
+    assert!(
+        last.abs_diff(20_500_000_000) <= error.bound_ns().unwrap(),
+        "{last} {error:?}"
+    );
+    assert!(error.bound_ns().unwrap() < 20_000_000, "{error:?}");
+}
+
+#[test]
+fn answers_to_nothing_count_for_nothing() {
+    let start = Instant::now();
+    let mut map = ClockMap::new(TickRate::MILLISECONDS, ClockConfig::default(), None);
+    sent(&mut map, start, 10, 10);
+    let now = Arrival {
+        at: start,
+        unix_ns: EPOCH_NS as u64,
+    };
+    let ping = map.ping(now);
+    let later = Arrival {
+        at: start + Duration::from_millis(20),
+        unix_ns: EPOCH_NS as u64 + 20_000_000,
+    };
+    let pong = |id, heard| ClockPong {
+        id,
+        host_unix_nanos: 0,
+        received_at_ticks: heard,
+    };
+    map.answered(&pong(ping.id + 1, 15), Ticks(15), later);
+    map.answered(&pong(ping.id, 16), Ticks(15), later);
+    assert_eq!(map.map(Ticks(1), Ticks(2)).error, ClockError::Unknown);
+    map.answered(&pong(ping.id, 14), Ticks(15), later);
+    assert_eq!(
+        map.map(Ticks(1), Ticks(2)).error,
+        ClockError::Unknown,
+        "its question was spent"
+    );
+    let ping = map.ping(now);
+    map.answered(&pong(ping.id, 14), Ticks(15), later);
+    assert!(map.map(Ticks(1), Ticks(2)).error.bound_ns().is_some());
+}
+
+#[test]
+fn pings_are_dense_at_first() {
+    let period = Duration::from_secs(5);
+    let mut map = ClockMap::new(TickRate::MILLISECONDS, ClockConfig::default(), None);
+    let pauses: Vec<u128> = (0..12)
+        .map(|_| {
+            map.ping(Arrival::now());
+            map.ping_pause(period).as_millis()
+        })
+        .collect();
+    assert_eq!(
+        pauses,
+        [
+            50, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000, 5000
+        ]
+    );
+}
+
+proptest! {
+    /// Ticks and arrivals without sense: whatever is made of them, it is made.
+    #[test]
+    fn nothing_panics(
+        hz in prop_oneof![1u64..10, 1..=u64::MAX],
+        steps in proptest::collection::vec((any::<u64>(), any::<u64>(), any::<u64>(), 0u32..5), 1..60),
+    ) {
+        let start = Instant::now();
+        let mut map = ClockMap::new(TickRate::hz(hz).unwrap(), ClockConfig::default(), None);
+        for (a, b, c, what) in steps {
+            // An anchor reaches 2^63 ticks both ways.
+            let (a, b, c) = (a >> 1, b >> 1, c >> 1);
+            let at = start + Duration::from_nanos(b % (1 << 40));
+            let now = Arrival { at, unix_ns: c };
+            match what {
+                0 => map.sent(Ticks(a), now),
+                1 => {
+                    let id = map.ping(now).id;
+                    let pong = ClockPong { id, host_unix_nanos: 0, received_at_ticks: a.min(c) };
+                    map.answered(&pong, Ticks(a), now);
+                }
+                2 => map.ended(now),
+                _ => {
+                    let place = map.map(Ticks(a.min(b)), Ticks(a.max(b)));
+                    let unix = |ticks| place.anchor.unix_nanos(Ticks(ticks));
+                    assert!(unix(a.min(b)) <= unix(a.max(b)));
+                }
+            }
+        }
+    }
+}
+
 fn way() -> impl Strategy<Value = Way> {
     (0..20 * MS, 0..20 * MS, 0u64..40, 1..2 * SECOND).prop_map(|(least, jitter, late, late_by)| {
         Way {
@@ -501,13 +727,14 @@ fn any_setup() -> impl Strategy<Value = Setup> {
         10i64..200,
         0..100i64,
         prop_oneof![Just(0), 0..120 * SECOND],
+        prop_oneof![Just(20 * MS), 1..100 * SECOND],
     );
     let delays = prop_oneof![Just(false), Just(true)];
     (oscillator(), link, times, host, delays, any::<u64>()).prop_map(
         |(
             oscillator,
             (up, down, lost, queue, reorders),
-            (frames_every, seconds, when, kept_back),
+            (frames_every, seconds, when, kept_back, longest),
             host,
             bounded,
             seed,
@@ -533,6 +760,7 @@ fn any_setup() -> impl Strategy<Value = Setup> {
                     .into_iter()
                     .collect(),
                 kept_back: kept_back.min(seconds * SECOND / 2),
+                longest,
                 seed,
             }
         },
