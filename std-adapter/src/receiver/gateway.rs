@@ -8,7 +8,7 @@ use super::ledger::{DeviceLedger, GatewayLedger, IntakeLedger};
 use super::link::LinkReceiver;
 use super::otlp_batch::{OtlpBatch, SCRATCH_BYTES};
 use super::session::{Limits, Session};
-use crate::clock::{Arrival, ClockConfig, ClockMap};
+use crate::clock::{ClockConfig, ClockMap};
 use crate::config::BatchConfig;
 use crate::export::SpanExporter;
 use crate::export::queue::{Encoded, Fate, Queue};
@@ -443,11 +443,7 @@ impl Shared {
         }
     }
     /// The session of a device and boot, new or known. `None`: there are too many devices.
-    pub(super) fn session(
-        &self,
-        info: DeviceInfo,
-        arrival: Arrival,
-    ) -> Option<Arc<Mutex<Session>>> {
+    pub(super) fn session(&self, info: DeviceInfo) -> Option<Arc<Mutex<Session>>> {
         let mut devices = lock(&self.devices);
         if !devices.contains_key(&info.device_id) && devices.len() >= self.settings.max_devices {
             return None;
@@ -479,32 +475,21 @@ impl Shared {
                 self.retire(&mut lock(&session), &mut device.past);
             }
         }
-        let session = self.open(Arc::new(info), device.fates.clone(), arrival);
-        {
-            let mut new = lock(&session);
-            for other in &device.sessions {
-                Session::order(&mut lock(other), &mut new);
-            }
-        }
+        let session = self.open(Arc::new(info), device.fates.clone());
         device.sessions.push(session.clone());
         Some(session)
     }
-    fn open(
-        &self,
-        info: Arc<DeviceInfo>,
-        fates: Arc<[Arc<Fate>]>,
-        opened: Arrival,
-    ) -> Arc<Mutex<Session>> {
+    fn open(&self, info: Arc<DeviceInfo>, fates: Arc<[Arc<Fate>]>) -> Arc<Mutex<Session>> {
         let settings = &self.settings;
         let clock = ClockMap::new(info.tick_rate, settings.clock, settings.boot_unix_ns);
-        let session = Session::new(info, settings.limits, clock, fates, opened);
+        let session = Session::new(info, settings.limits, clock, fates);
         Arc::new(Mutex::new(session))
     }
     /// Begins the boot of `old` anew: the device has restarted and kept its epoch.
     pub(super) fn restart(&self, old: &Arc<Mutex<Session>>) -> Arc<Mutex<Session>> {
         let mut devices = lock(&self.devices);
         let mut session = lock(old);
-        let new = self.open(session.info.clone(), session.fates.clone(), Arrival::now());
+        let new = self.open(session.info.clone(), session.fates.clone());
         if let Some(device) = devices.get_mut(&session.info.device_id)
             && let Some(place) = device.sessions.iter_mut().find(|s| Arc::ptr_eq(s, old))
         {

@@ -266,7 +266,7 @@ impl Inner {
             Message::Hello(hello) => {
                 let with_id = self.shared.settings.export_device_id;
                 match DeviceInfo::new(hello, epoch, with_id) {
-                    Some(info) => self.bind(info, arrival),
+                    Some(info) => self.bind(info),
                     None => self.counts.malformed += 1,
                 }
                 self.ask(arrival);
@@ -286,9 +286,9 @@ impl Inner {
         }
     }
     /// Frames of this boot are this device's from now on, and those that were held.
-    fn bind(&mut self, info: DeviceInfo, arrival: Arrival) {
+    fn bind(&mut self, info: DeviceInfo) {
         let (epoch, capabilities) = (info.epoch, info.capabilities);
-        let session = self.shared.session(info, arrival);
+        let session = self.shared.session(info);
         let pinged = self.bindings.iter().find(|b| b.epoch == epoch);
         let pinged = pinged.and_then(|b| b.pinged);
         self.bindings.retain(|b| b.epoch != epoch);
@@ -376,7 +376,7 @@ impl Inner {
     fn give_up(&mut self) {
         let rate = self.shared.settings.assumed_rate;
         while let Some(held) = self.held.first() {
-            let (epoch, held_since) = (held.epoch, held.arrival);
+            let epoch = held.epoch;
             let device_id = format!("unidentified at {}", self.name);
             let hello = rate.map(|rate| Hello {
                 device_id: &device_id,
@@ -389,7 +389,7 @@ impl Inner {
                 resource: ResourceAttributes::default(),
             });
             match hello.and_then(|hello| DeviceInfo::new(&hello, epoch, false)) {
-                Some(info) => self.bind(info, held_since),
+                Some(info) => self.bind(info),
                 None => {
                     self.counts.unidentified += self.held.len() as u64;
                     self.held.clear();

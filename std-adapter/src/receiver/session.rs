@@ -83,7 +83,6 @@ pub(crate) struct Session {
     pub(crate) texts_refused: u64,
     pub(crate) batch: Option<OtlpBatch>,
     pub(crate) last_heard: Instant,
-    opened: Arrival,
     /// Replaced by another, or to be forgotten: takes nothing more.
     pub(crate) is_retired: bool,
     pub(crate) fates: Arc<[Arc<Fate>]>,
@@ -96,7 +95,6 @@ impl Session {
         limits: Limits,
         clock: ClockMap,
         fates: Arc<[Arc<Fate>]>,
-        opened: Arrival,
     ) -> Self {
         Session {
             is_settling: info.capabilities & Hello::CLOCK != 0,
@@ -112,8 +110,7 @@ impl Session {
             placeholders: 0,
             texts_refused: 0,
             batch: None,
-            opened,
-            last_heard: opened.at,
+            last_heard: Instant::now(),
             is_retired: false,
             fates,
             words: vec![0; 512],
@@ -189,6 +186,9 @@ impl Session {
                     };
                     if !is_wanted {
                         continue;
+                    }
+                    if only.is_none() {
+                        self.clock.carried(record.span.end());
                     }
                     let whole = record.missing.is_empty();
                     if (!whole || self.is_settling) && !with_placeholders {
@@ -298,16 +298,6 @@ impl Session {
         if self.is_settling && !self.clock.is_settling(now) {
             self.is_settling = false;
             self.mend(out, false);
-        }
-    }
-    /// Tells the earlier of two boots of a device that the later has begun. `new` was opened after `known`, but may
-    /// be of an earlier boot, whose spans were kept over the reset: epochs below 2^32 are taken for counts.
-    pub(crate) fn order(known: &mut Session, new: &mut Session) {
-        let (known_epoch, new_epoch) = (known.info.epoch.0, new.info.epoch.0);
-        if known_epoch > new_epoch && known_epoch <= u64::from(u32::MAX) {
-            new.clock.ended(known.opened);
-        } else {
-            known.clock.ended(new.opened);
         }
     }
     /// What to acknowledge.
