@@ -83,7 +83,7 @@ pub mod otlp;
 pub mod testing;
 
 pub use attribute::{KeyValue, StrArray, StrArrayIter, Value};
-pub use clock::{Clock, Extend32, TickRate, Ticks, UnixAnchor};
+pub use clock::{Clock, Extend, Extend32, TickRate, Ticks, UnixAnchor};
 pub use context::{SpanContext, SpanId, TraceFlags, TraceId};
 pub use drain::RecordSource;
 pub use escalation::{Escalation, EscalationResult};
