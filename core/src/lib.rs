@@ -90,7 +90,9 @@ pub use escalation::{Escalation, EscalationResult};
 pub use facade::{
     AlreadyInstalledError, DynRecorder, GLOBAL_SPAN_WORDS, Global, GlobalSpan, set_global_tracer,
 };
-pub use id_generator::{DeviceIds, Entropy, IdGenerator, LocalIds, RandomIds, SeededIds};
+pub use id_generator::{
+    BootCounter, DeviceIds, Entropy, IdGenerator, LocalIds, RandomIds, SeededIds,
+};
 pub use instrumented::{Instrument, Instrumented, ResultExt, within};
 pub use record::{
     Attributes, EventView, Events, InstrumentationScope, LinkView, Links, LocalRecord, SpanKind,
