@@ -13,6 +13,7 @@ use crate::config::BatchConfig;
 use crate::export::SpanExporter;
 use crate::export::queue::{Encoded, Fate, Queue};
 use spanlet::TickRate;
+use spanlet::frame::Link;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -293,11 +294,17 @@ impl Gateway {
             max_connections: 64,
         }
     }
-    /// A receiver for one link: a connection, a port, a file. `name` says which, for devices that do not
+    /// A receiver for one byte stream: a connection, a port, a file. `name` says which, for devices that do not
     /// say who they are.
     #[must_use]
     pub fn link(&self, name: &str) -> LinkReceiver {
-        LinkReceiver::new(self.shared.clone(), name)
+        LinkReceiver::new(self.shared.clone(), name, Link::stream())
+    }
+    /// A receiver for one peer's datagrams (UDP, MQTT, LoRa), to which it answers with datagrams of at most
+    /// `mtu` bytes.
+    #[must_use]
+    pub fn datagram_link(&self, name: &str, mtu: usize) -> LinkReceiver {
+        LinkReceiver::new(self.shared.clone(), name, Link::datagrams(mtu))
     }
     /// What became of all spans so far.
     #[must_use]

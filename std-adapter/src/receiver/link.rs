@@ -1,10 +1,11 @@
 //! Bytes of one link → frames → batches of records for the right boot of the right device.
 //!
 //! Input: bytes or datagrams, with their arrival. Output: what the boots deliver; bytes to answer with.
-//! Bound: one frame and one reassembled content of [`MAX_FRAME_BYTES`] each, and what is held until the
-//! device has said who it is. No input and no output of its own: whoever reads the link feeds it.
+//! Bound: one frame of [`MAX_FRAME_BYTES`], the contents that [`fragments`](super::fragments) puts together, and
+//! what is held until the device has said who it is. No input and no output of its own: whoever reads the link feeds it.
 
 use super::device::{DeviceInfo, DeviceSpan};
+use super::fragments::Fragments;
 use super::gateway::{Shared, lock};
 use super::ledger::IntakeLedger;
 use super::session::{Restarted, Session, Source};
@@ -12,8 +13,9 @@ use crate::clock::Arrival;
 use spanlet::Ticks;
 use spanlet::frame::{
     Ack, Body, Epoch, Frame, FrameEncoder, FrameError, Hello, Link, Message, Progress, Reassembled,
-    Reassembler, RecordBatch, ResourceAttributes, StreamDecoder,
+    RecordBatch, ResourceAttributes, StreamDecoder,
 };
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,35 +23,37 @@ use std::time::{Duration, Instant};
 pub const MAX_FRAME_BYTES: usize = 64 << 10;
 /// Boots that a link may carry at a time.
 const BINDINGS: usize = 16;
-/// How often a device is asked who it is.
+/// How often a device is asked who it is, and for texts that are missing.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// What COBS and its delimiter add to a frame, at least.
 const STREAM_BYTES: usize = 2;
+/// Frames that wait to be taken down.
+const REPLIES: usize = 64;
 /// Largest message downwards.
 const MESSAGE_BYTES: usize = 256;
 
-/// The receiving end of one link; see [`Gateway::link`](super::Gateway::link).
+/// The receiving end of one link; see [`Gateway::link`](super::Gateway::link) and
+/// [`Gateway::datagram_link`](super::Gateway::datagram_link).
 ///
 /// Dropping it says that nothing more will come.
 pub struct LinkReceiver {
     decoder: Box<StreamDecoder<MAX_FRAME_BYTES>>,
-    reassembler: Box<Reassembler<MAX_FRAME_BYTES>>,
+    fragments: Fragments,
     inner: Inner,
 }
 
 struct Inner {
     shared: Arc<Shared>,
     name: String,
+    link: Link,
     bindings: Vec<Binding>,
     held: Vec<Held>,
     held_bytes: usize,
-    /// What to send down.
-    replies: Vec<u8>,
+    /// Frames to send down.
+    replies: VecDeque<Vec<u8>>,
     has_replied: bool,
     asked: Option<Instant>,
     counts: IntakeLedger,
-    /// Frames that could not be read, over all.
-    damaged: u64,
     /// What the decoders had counted when it was added up last.
     seen: (u64, u64),
 }
@@ -62,6 +66,8 @@ struct Binding {
     /// Records have come that are not acknowledged yet.
     to_acknowledge: bool,
     pinged: Option<Instant>,
+    /// When it was asked for its texts.
+    texts_asked: Option<Instant>,
 }
 
 /// A content that came before its device said who it is.
@@ -75,21 +81,22 @@ struct Held {
 }
 
 impl LinkReceiver {
-    pub(super) fn new(shared: Arc<Shared>, name: &str) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, name: &str, link: Link) -> Self {
         LinkReceiver {
             decoder: Box::default(),
-            reassembler: Box::default(),
+            fragments: Fragments::default(),
             inner: Inner {
                 shared,
                 name: name.to_owned(),
+                // What goes down is short, and fits into any datagram.
+                link: link.without_fragments(),
                 bindings: Vec::new(),
                 held: Vec::new(),
                 held_bytes: 0,
-                replies: Vec::new(),
+                replies: VecDeque::new(),
                 has_replied: false,
                 asked: None,
                 counts: IntakeLedger::default(),
-                damaged: 0,
                 seen: (0, 0),
             },
         }
@@ -103,20 +110,20 @@ impl LinkReceiver {
             let arrival = self
                 .inner
                 .begun(arrival, frame.len() + STREAM_BYTES + input.len());
-            self.inner.frame(frame, arrival, &mut self.reassembler);
+            self.inner.frame(frame, arrival, &mut self.fragments);
         }
         self.settle(bytes.len());
     }
     /// Takes one datagram.
     pub fn datagram(&mut self, bytes: &[u8], arrival: Arrival) {
         let arrival = self.inner.begun(arrival, bytes.len());
-        self.inner.frame(bytes, arrival, &mut self.reassembler);
+        self.inner.frame(bytes, arrival, &mut self.fragments);
         self.settle(bytes.len());
     }
     fn settle(&mut self, bytes: usize) {
         let garbage =
             u64::from(self.decoder.oversized_count()) + u64::from(self.decoder.undecodable_count());
-        let incomplete = u64::from(self.reassembler.dropped_count());
+        let incomplete = self.fragments.dropped_count();
         let inner = &mut self.inner;
         inner.counts.bytes += bytes as u64;
         inner.counts.garbage += garbage - inner.seen.0;
@@ -130,10 +137,15 @@ impl LinkReceiver {
     pub fn poll(&mut self, now: Arrival) {
         self.inner.ask(now);
     }
-    /// Bytes to send to the device, if any; they are taken. A link without a way back drops them.
+    /// Bytes to send to the device, if any; they are taken. A link without a way back drops them. For datagrams
+    /// see [`take_reply`](Self::take_reply).
     pub fn take_replies(&mut self) -> Option<Vec<u8>> {
-        let replies = core::mem::take(&mut self.inner.replies);
+        let replies: Vec<u8> = self.inner.replies.drain(..).flatten().collect();
         (!replies.is_empty()).then_some(replies)
+    }
+    /// The next frame to send to the device: of a [datagram link](super::Gateway::datagram_link) a datagram.
+    pub fn take_reply(&mut self) -> Option<Vec<u8>> {
+        self.inner.replies.pop_front()
     }
 }
 
@@ -157,12 +169,7 @@ impl Inner {
     fn begun(&self, arrival: Arrival, bytes: usize) -> Arrival {
         arrival.earlier(self.shared.settings.clock.serialisation(bytes))
     }
-    fn frame(
-        &mut self,
-        bytes: &[u8],
-        arrival: Arrival,
-        reassembler: &mut Reassembler<MAX_FRAME_BYTES>,
-    ) {
+    fn frame(&mut self, bytes: &[u8], arrival: Arrival, fragments: &mut Fragments) {
         let frame = match Frame::parse(bytes) {
             Ok(frame) => frame,
             Err(error) => return self.count(error),
@@ -175,7 +182,7 @@ impl Inner {
             }
             Body::Message(message) => self.message(epoch, sent_at, arrival, message),
             Body::Fragment(fragment) => {
-                let Reassembled::Content { kind, bytes } = reassembler.push(epoch, fragment) else {
+                let Reassembled::Content { kind, bytes } = fragments.push(epoch, fragment) else {
                     return;
                 };
                 match Body::reassembled(kind, bytes) {
@@ -200,7 +207,6 @@ impl Inner {
             _ => &mut self.counts.malformed,
         };
         *count += 1;
-        self.damaged += 1;
     }
     fn binding(&mut self, epoch: Epoch) -> Option<&mut Binding> {
         let at = self.bindings.iter().position(|b| b.epoch == epoch)?;
@@ -219,7 +225,6 @@ impl Inner {
         source: Source<'_>,
     ) {
         let shared = self.shared.clone();
-        let damage = self.damaged + self.seen.0 + self.seen.1;
         let Some(binding) = self.binding(epoch) else {
             return self.hold(epoch, sent_at, arrival, source);
         };
@@ -228,7 +233,7 @@ impl Inner {
             let fates = session.fates.clone();
             let mut out =
                 |open: &mut Option<_>, span: &DeviceSpan<'_>| shared.deliver(&fates, open, span);
-            match session.take(batch, source, sent_at, arrival, damage, &mut out) {
+            match session.take(batch, source, sent_at, arrival, &mut out) {
                 Ok(()) => {
                     binding.to_acknowledge = true;
                     return;
@@ -307,6 +312,7 @@ impl Inner {
             capabilities,
             to_acknowledge: false,
             pinged,
+            texts_asked: None,
         });
         for held in held {
             let body = match held.kind {
@@ -324,16 +330,19 @@ impl Inner {
         }
     }
     fn reply(&mut self, epoch: Epoch, message: &Message<'_>) {
-        let mut encoder: FrameEncoder<MESSAGE_BYTES, 0> = FrameEncoder::new(epoch, Link::stream());
-        if !self.has_replied {
+        let mut encoder: FrameEncoder<MESSAGE_BYTES, 0> = FrameEncoder::new(epoch, self.link);
+        if !core::mem::replace(&mut self.has_replied, true) {
             // Ends whatever the device has read before.
-            self.replies.push(0);
-            self.has_replied = true;
+            encoder.resynchronise();
         }
         if encoder.message(message)
             && let Some(frame) = encoder.frame(Ticks(0))
         {
-            self.replies.extend_from_slice(frame);
+            while self.replies.len() >= REPLIES {
+                // Nobody takes them. A later acknowledgement says what an earlier one did.
+                self.replies.pop_front();
+            }
+            self.replies.push_back(frame.to_vec());
         }
     }
     fn acknowledge(&mut self) {
@@ -367,6 +376,20 @@ impl Inner {
                 let ping = lock(&binding.session).ping(now, &mut binding.pinged, period);
                 pings.extend(ping.map(|ping| (binding.epoch, ping)));
             }
+        }
+        let mut lacking = Vec::new();
+        for binding in &mut self.bindings {
+            // Whoever has a way back hears it; the others announce in turn.
+            if binding.capabilities != 0
+                && is_due(binding.texts_asked, ASK_EVERY)
+                && lock(&binding.session).lacks_texts()
+            {
+                binding.texts_asked = Some(now.at);
+                lacking.push(binding.epoch);
+            }
+        }
+        for epoch in lacking {
+            self.reply(epoch, &Message::SendDictionary);
         }
         for (epoch, ping) in pings {
             self.reply(epoch, &Message::ClockPing(ping));
