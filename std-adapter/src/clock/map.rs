@@ -25,6 +25,8 @@ const TOLERANCE_NS: i128 = 20_000;
 const TOLERANCE_UNKNOWN_NS: i128 = 250_000;
 /// Frames in a row from before the newest, each after the one before, that say that the clock was set back.
 const BEHIND: u32 = 8;
+/// Bytes of a ping on the wire, at least.
+const PING_BYTES: usize = 20;
 /// How long spans wait for the first answer to a ping.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -60,6 +62,8 @@ pub(crate) struct Mapped {
 pub(crate) struct ClockMap {
     oscillator: Oscillator,
     max_link_delay_ns: Option<i128>,
+    /// What a ping takes on the wire.
+    ping_takes: Duration,
     tick_rate: TickRate,
     /// A tick in nanoseconds, where that is a whole number.
     whole_tick_ns: Option<u64>,
@@ -68,6 +72,7 @@ pub(crate) struct ClockMap {
     /// Unix time of tick 0, where it is given and not found out.
     fixed: Option<u64>,
     opened: Instant,
+    first_arrival: Option<Instant>,
     /// Wall minus monotonic clock as it is in use, and as it was at the last arrival.
     wall: Option<(i128, i128)>,
     last_arrival: Option<Instant>,
@@ -100,12 +105,14 @@ impl ClockMap {
         ClockMap {
             max_link_delay_ns: delay
                 .map(|d| i128::try_from(d.as_nanos()).unwrap_or(i128::MAX >> 8)),
+            ping_takes: config.serialisation(PING_BYTES),
             tick_rate,
             whole_tick_ns: (tick_ns * hz == 1_000_000_000).then_some(tick_ns),
             tick_slack: tick + drift(oscillator.max_rate(), tick) + 1,
             oscillator,
             fixed,
             opened: Instant::now(),
+            first_arrival: None,
             wall: None,
             last_arrival: None,
             newest: None,
@@ -171,7 +178,7 @@ impl ClockMap {
     }
     /// A ping to send; the next is due after [`ping_pause`](Self::ping_pause).
     pub(crate) fn ping(&mut self, now: Arrival) -> ClockPing {
-        self.pings.ask(now.at, now.unix_ns)
+        self.pings.ask(now.at + self.ping_takes, now.unix_ns)
     }
     pub(crate) fn ping_pause(&self, period: Duration) -> Duration {
         self.pings.pause(period)
@@ -202,7 +209,8 @@ impl ClockMap {
     pub(crate) fn is_settling(&self, now: Instant) -> bool {
         self.fixed.is_none()
             && !self.has_answered
-            && now.saturating_duration_since(self.opened) < SETTLE
+            && (self.first_arrival)
+                .is_none_or(|first| now.saturating_duration_since(first) < SETTLE)
     }
 
     /// Follows the wall clock, and begins anew when it was set or the host asleep.
@@ -213,6 +221,7 @@ impl ClockMap {
             None => Duration::ZERO,
         };
         self.last_arrival = Some(arrival.at);
+        self.first_arrival.get_or_insert(arrival.at);
         self.wall = Some(match self.wall {
             None => (now, now),
             Some((used, last)) => {
