@@ -224,7 +224,7 @@ impl<const N: usize> HexId<N> {
             nibble + if nibble < 10 { b'0' } else { b'a' - 10 }
         }
         let mut text = [[0; 2]; N];
-        let (mut rest, mut room) = (bytes.as_slice(), text.as_mut_slice());
+        let (mut rest, mut room): (&[u8], &mut [[u8; 2]]) = (&bytes, &mut text);
         while let ([byte, after @ ..], Some((to, behind))) = (rest, room.split_first_mut()) {
             *to = [digit(*byte >> 4), digit(*byte & 15)];
             (rest, room) = (after, behind);
@@ -298,7 +298,7 @@ pub const fn gnu_build_id(note: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::frame::ResourceEncoder;
     use std::string::{String, ToString};

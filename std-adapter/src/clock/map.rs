@@ -267,7 +267,7 @@ impl ClockMap {
             Some(newest) => newest,
         };
         let there = match at < fix.at {
-            true => fix.from_earlier(at, offset, &oscillator),
+            true => fix.told_by_earlier(at, offset, &oscillator),
             false => offset,
         };
         fix.offset = fix.offset.within(there);
