@@ -8,6 +8,7 @@ use super::ledger::{DeviceLedger, GatewayLedger, IntakeLedger};
 use super::link::LinkReceiver;
 use super::otlp_batch::{OtlpBatch, SCRATCH_BYTES};
 use super::session::{Limits, Session};
+use crate::clock::{ClockConfig, ClockMap};
 use crate::config::BatchConfig;
 use crate::export::SpanExporter;
 use crate::export::queue::{Encoded, Fate, Queue};
@@ -40,6 +41,7 @@ pub(super) struct Settings {
     pub(super) hold_bytes: usize,
     pub(super) assumed_rate: Option<TickRate>,
     pub(super) boot_unix_ns: Option<u64>,
+    pub(super) clock: ClockConfig,
     pub(super) ping_every: Duration,
 }
 
@@ -103,7 +105,13 @@ impl GatewayBuilder {
         self.settings.boot_unix_ns = Some(unix_ns);
         self
     }
-    /// How often devices that answer pings are asked for their time: 5 s.
+    /// What may be assumed of devices' clocks and links; error bounds rest on it.
+    pub fn clock(mut self, clock: ClockConfig) -> Self {
+        self.settings.clock = clock;
+        self
+    }
+    /// How often devices that answer pings are asked for their time: 5 s. At first, and when a wall clock has been
+    /// set, more often.
     pub fn ping_every(mut self, period: Duration) -> Self {
         self.settings.ping_every = period;
         self
@@ -277,6 +285,7 @@ impl Gateway {
                 hold_bytes: 256 << 10,
                 assumed_rate: None,
                 boot_unix_ns: None,
+                clock: ClockConfig::default(),
                 ping_every: Duration::from_secs(5),
             },
             sinks: Vec::new(),
@@ -478,8 +487,10 @@ impl Shared {
         Some(session)
     }
     fn open(&self, info: Arc<DeviceInfo>, fates: Arc<[Arc<Fate>]>) -> Arc<Mutex<Session>> {
-        let (limits, fixed) = (self.settings.limits, self.settings.boot_unix_ns);
-        Arc::new(Mutex::new(Session::new(info, limits, fixed, fates)))
+        let settings = &self.settings;
+        let clock = ClockMap::new(info.tick_rate, settings.clock, settings.boot_unix_ns);
+        let session = Session::new(info, settings.limits, clock, fates);
+        Arc::new(Mutex::new(session))
     }
     /// Begins the boot of `old` anew: the device has restarted and kept its epoch.
     pub(super) fn restart(&self, old: &Arc<Mutex<Session>>) -> Arc<Mutex<Session>> {

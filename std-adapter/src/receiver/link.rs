@@ -4,16 +4,16 @@
 //! Bound: one frame of [`MAX_FRAME_BYTES`], the contents that [`fragments`](super::fragments) puts together, and
 //! what is held until the device has said who it is. No input and no output of its own: whoever reads the link feeds it.
 
-use super::clock_map::Arrival;
 use super::device::{DeviceInfo, DeviceSpan};
 use super::fragments::Fragments;
 use super::gateway::{Shared, lock};
 use super::ledger::IntakeLedger;
 use super::session::{Restarted, Session, Source};
+use crate::clock::Arrival;
 use spanlet::Ticks;
 use spanlet::frame::{
-    Ack, Body, ClockPing, Epoch, Frame, FrameEncoder, FrameError, Hello, Link, Message, Progress,
-    Reassembled, RecordBatch, ResourceAttributes, StreamDecoder,
+    Ack, Body, Epoch, Frame, FrameEncoder, FrameError, Hello, Link, Message, Progress, Reassembled,
+    RecordBatch, ResourceAttributes, StreamDecoder,
 };
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -25,6 +25,8 @@ pub const MAX_FRAME_BYTES: usize = 64 << 10;
 const BINDINGS: usize = 16;
 /// How often a device is asked who it is, and for texts that are missing.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// What COBS and its delimiter add to a frame, at least.
+const STREAM_BYTES: usize = 2;
 /// Frames that wait to be taken down.
 const REPLIES: usize = 64;
 /// Largest message downwards.
@@ -51,7 +53,6 @@ struct Inner {
     replies: VecDeque<Vec<u8>>,
     has_replied: bool,
     asked: Option<Instant>,
-    pings: u32,
     counts: IntakeLedger,
     /// What the decoders had counted when it was added up last.
     seen: (u64, u64),
@@ -95,7 +96,6 @@ impl LinkReceiver {
                 replies: VecDeque::new(),
                 has_replied: false,
                 asked: None,
-                pings: 0,
                 counts: IntakeLedger::default(),
                 seen: (0, 0),
             },
@@ -106,12 +106,17 @@ impl LinkReceiver {
     pub fn feed(&mut self, bytes: &[u8], arrival: Arrival) {
         let mut input = bytes;
         while let Progress::Frame(frame) = self.decoder.feed(&mut input) {
+            // What is behind it came after it.
+            let arrival = self
+                .inner
+                .begun(arrival, frame.len() + STREAM_BYTES + input.len());
             self.inner.frame(frame, arrival, &mut self.fragments);
         }
         self.settle(bytes.len());
     }
     /// Takes one datagram.
     pub fn datagram(&mut self, bytes: &[u8], arrival: Arrival) {
+        let arrival = self.inner.begun(arrival, bytes.len());
         self.inner.frame(bytes, arrival, &mut self.fragments);
         self.settle(bytes.len());
     }
@@ -160,6 +165,10 @@ impl core::fmt::Debug for LinkReceiver {
 }
 
 impl Inner {
+    /// When the first of so many bytes was on the wire, on a link of known speed.
+    fn begun(&self, arrival: Arrival, bytes: usize) -> Arrival {
+        arrival.earlier(self.shared.settings.clock.serialisation(bytes))
+    }
     fn frame(&mut self, bytes: &[u8], arrival: Arrival, fragments: &mut Fragments) {
         let frame = match Frame::parse(bytes) {
             Ok(frame) => frame,
@@ -268,8 +277,13 @@ impl Inner {
                 self.ask(arrival);
             }
             Message::ClockPong(pong) => {
+                let shared = self.shared.clone();
                 if let Some(binding) = self.binding(epoch) {
-                    lock(&binding.session).pong(pong, sent_at, arrival);
+                    let mut session = lock(&binding.session);
+                    let fates = session.fates.clone();
+                    session.pong(pong, sent_at, arrival, &mut |open, span| {
+                        shared.deliver(&fates, open, span);
+                    });
                 }
             }
             // The others go down.
@@ -358,9 +372,9 @@ impl Inner {
         let period = self.shared.settings.ping_every;
         let mut pings = Vec::new();
         for binding in &mut self.bindings {
-            if binding.capabilities & Hello::CLOCK != 0 && is_due(binding.pinged, period) {
-                binding.pinged = Some(now.at);
-                pings.push(binding.epoch);
+            if binding.capabilities & Hello::CLOCK != 0 {
+                let ping = lock(&binding.session).ping(now, &mut binding.pinged, period);
+                pings.extend(ping.map(|ping| (binding.epoch, ping)));
             }
         }
         let mut lacking = Vec::new();
@@ -377,12 +391,7 @@ impl Inner {
         for epoch in lacking {
             self.reply(epoch, &Message::SendDictionary);
         }
-        for epoch in pings {
-            self.pings = self.pings.wrapping_add(1);
-            let ping = ClockPing {
-                id: self.pings,
-                host_unix_nanos: Arrival::now().unix_ns,
-            };
+        for (epoch, ping) in pings {
             self.reply(epoch, &Message::ClockPing(ping));
         }
     }

@@ -4,7 +4,6 @@
 //! time) → [`DeviceSpan`] → sinks and exporters of the [`Gateway`]. [`FrameReceiver`] does this for TCP.
 //! Services: the OTLP receiver, for tests and demonstrations.
 
-mod clock_map;
 mod symbols;
 
 mod device;
@@ -21,7 +20,7 @@ mod frames;
 
 mod ledger;
 
-pub use clock_map::Arrival;
+pub use crate::clock::{Arrival, ClockConfig, ClockError};
 pub use device::{DeviceInfo, DeviceSpan};
 pub use frames::{BindError, FrameReceiver};
 pub use gateway::{Gateway, GatewayBuilder};
