@@ -348,6 +348,7 @@ unsafe fn put_entry<const N: usize>(
         }
         // In the head; and a text that no item has.
         Entry::Scope(_)
+        | Entry::End(_)
         | Entry::Text(TextKind::Name, _)
         | Entry::ItemText(TextKind::StatusDescription, _) => return false,
     }

@@ -3,7 +3,7 @@
 //! Input: words that a span or the decoder wrote. Output: borrowed values. Bound: the record's length;
 //! iterators end with it.
 
-use super::entries::{Entries, Entry, Text, packed_text};
+use super::entries::{Entries, Entry, Text, text_at};
 use super::*;
 use crate::attribute::KeyValue;
 use crate::clock::Ticks;
@@ -32,6 +32,11 @@ impl<'a> SpanView<'a> {
         debug_assert!(i < HEADER);
         // SAFETY: `new` checked that the header is there.
         unsafe { *self.words.get_unchecked(i) }
+    }
+    #[inline(always)]
+    fn header(&self) -> &'a Header {
+        // SAFETY: `new` checked that the header is there.
+        unsafe { &*self.words.as_ptr().cast() }
     }
     /// Header and entries.
     #[inline(always)]
@@ -72,7 +77,18 @@ impl<'a> SpanView<'a> {
     /// When it ended.
     #[inline(always)]
     pub fn end(&self) -> Ticks {
-        Ticks(self.word(END))
+        match layout::end(self.header()) {
+            Some(end) => Ticks(end),
+            None => self.end_apart(),
+        }
+    }
+    #[cold]
+    fn end_apart(&self) -> Ticks {
+        let end = self.entries().find_map(|entry| match entry {
+            Entry::End(at) => Some(at),
+            _ => None,
+        });
+        end.unwrap_or(self.start())
     }
     /// The W3C flags.
     #[inline(always)]
@@ -116,7 +132,10 @@ impl<'a> SpanView<'a> {
             };
         }
         // SAFETY: see `new`.
-        let text = unsafe { packed_text(self.word(NAME)) };
+        let text = unsafe {
+            let (address, len) = layout::name(self.header());
+            text_at(address, len)
+        };
         Text { text, by_ref: true }
     }
     /// Why the status is an error, if somebody said; `None` with any other status.

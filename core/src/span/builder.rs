@@ -222,13 +222,22 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
         if !sampled {
             bits |= META_RECORD_ONLY;
         }
-        let name = if packs(self.name, REF_BITS) {
-            pack(self.name)
+        let name = if packs(self.name, NAME_BITS) {
+            self.name
         } else {
-            pack("")
+            ""
         };
         // Made where it is used: one that the call sees would have to lie in memory for both.
-        let words = || [bits, high, low, span_id.to_word(), parent_word, at.0, name];
+        let header = || {
+            open(
+                bits,
+                [high, low],
+                span_id.to_word(),
+                parent_word,
+                at.0,
+                name,
+            )
+        };
         if scope.is_some()
             || self.trace_state.is_some()
             || matches!(sampling.threshold, ThresholdUpdate::Set(_))
@@ -237,7 +246,7 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
         {
             return Span::start_with(
                 rec,
-                words(),
+                header(),
                 limits,
                 &Extras {
                     scope,
@@ -254,7 +263,7 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
                 },
             );
         }
-        Span::recording(rec, words(), limits)
+        Span::recording(rec, header(), limits)
     }
 
     /// The child of nobody, out of line: with it in line, each child's ids would be chosen from two.
@@ -276,24 +285,11 @@ pub(super) struct Extras<'b, R: Recorder, B: SpanBuf> {
 }
 
 impl<R: Recorder, B: SpanBuf> Span<R, B> {
-    /// An open span without entries; `words` are those of its header up to the start, and the name's.
+    /// An open span without entries.
     #[inline(always)]
-    fn recording(rec: R, words: [u64; 7], limits: OpenLimits) -> Self {
-        let [meta, high, low, span, parent, start, name] = words.map(MaybeUninit::new);
-        // INVARIANT: the layout of `record`: META, TRACE (two words), SPAN, PARENT, START, END, NAME.
-        const { assert!(META == 0 && TRACE == 1 && SPAN == 3 && PARENT == 4 && START == 5) };
-        const { assert!(END == 6 && NAME == 7 && HEADER == 8) };
+    fn recording(rec: R, header: [MaybeUninit<u64>; HEADER], limits: OpenLimits) -> Self {
         Span {
-            header: [
-                meta,
-                high,
-                low,
-                span,
-                parent,
-                start,
-                MaybeUninit::uninit(),
-                name,
-            ],
+            header,
             rec,
             pos: 0,
             left: limits.left,
@@ -304,8 +300,13 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     }
     /// An open span with whatever it starts with.
     #[inline(never)]
-    fn start_with(rec: R, words: [u64; 7], limits: OpenLimits, extras: &Extras<'_, R, B>) -> Self {
-        let mut span = Span::recording(rec, words, limits);
+    fn start_with(
+        rec: R,
+        header: [MaybeUninit<u64>; HEADER],
+        limits: OpenLimits,
+        extras: &Extras<'_, R, B>,
+    ) -> Self {
+        let mut span = Span::recording(rec, header, limits);
         if extras.scope.is_some()
             || extras.trace_state.is_some()
             || matches!(extras.threshold, ThresholdUpdate::Set(_))
@@ -323,10 +324,8 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// A span that its sampler has dropped: ids and flags.
     #[inline(always)]
     fn not_recording(rec: R, meta: u64, [high, low, span]: [u64; 3]) -> Self {
-        let none = MaybeUninit::uninit();
-        let [meta, high, low, span] = [meta, high, low, span].map(MaybeUninit::new);
         Span {
-            header: [meta, high, low, span, none, none, none, none],
+            header: off(meta, [high, low], span),
             rec,
             pos: OFF,
             left: [0; 4],

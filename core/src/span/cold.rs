@@ -53,9 +53,9 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     pub(super) fn more_room(&mut self, end: usize) -> bool {
         let used = self.pos as usize;
         self.pos != OFF
-            && end + COUNTS_WORDS <= MAX_WORDS - HEADER
-            && self.buf.grow(used, end + COUNTS_WORDS)
-            && end + COUNTS_WORDS <= self.buf.words().len()
+            && end + RESERVED <= MAX_WORDS - HEADER
+            && self.buf.grow(used, end + RESERVED)
+            && end + RESERVED <= self.buf.words().len()
     }
 
     #[cold]
@@ -251,7 +251,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         let (from, to) = old.unwrap_or((0, 0));
         let used = self.pos as usize;
         let end = used - (to - from) + n;
-        if end + COUNTS_WORDS > self.buf.words().len() && !self.more_room(end) {
+        if end + RESERVED > self.buf.words().len() && !self.more_room(end) {
             return false;
         }
         move_down(self.buf.words_mut(), to..used, from);
@@ -401,7 +401,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// Whether `n` more words fit, after growing if need be.
     fn has_room(&mut self, n: usize) -> bool {
         let end = (self.pos as usize).saturating_add(n);
-        end.saturating_add(COUNTS_WORDS) <= self.buf.words().len() || self.more_room(end)
+        end.saturating_add(RESERVED) <= self.buf.words().len() || self.more_room(end)
     }
 
     /// Writes the attributes of the item just written; room was checked.
@@ -426,7 +426,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     #[cold]
     #[inline(never)]
     pub(super) fn finish_rare(&mut self, start: u64, at: Ticks) {
-        let meta = self.word(META);
+        let mut meta = self.word(META);
         if meta & META_RECORD_ONLY != 0 {
             let ended = EndedUnsampled {
                 trace_id: self.context().trace_id(),
@@ -436,29 +436,19 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             if !self.rec.escalate(&ended) {
                 return;
             }
-            self.set_word(META, meta | META_ESCALATED);
+            meta |= META_ESCALATED;
+            self.set_word(META, meta);
         }
         if meta & META_HAS_COUNTS != 0 {
             // SAFETY: META says that they were written.
             let counts = unsafe { self.dropped.assume_init() };
-            let at = self.pos as usize;
-            // The room kept for this; missing only if the buffer never had a word.
-            match self.buf.words_mut().get_mut(at..at + COUNTS_WORDS) {
-                Some([head, first, second]) => {
-                    let [a, b, c, d] = counts;
-                    head.write(TAG_COUNTS << TAG_SHIFT);
-                    first.write(a as u64 | (b as u64) << 32);
-                    second.write(c as u64 | (d as u64) << 32);
-                    #[expect(clippy::cast_possible_truncation, reason = "below 2^15")]
-                    {
-                        self.pos += COUNTS_WORDS as u32;
-                    }
-                }
-                _ => {
-                    let meta = self.word(META);
-                    self.set_word(META, meta & !META_HAS_COUNTS);
-                }
+            // Fails only if the buffer never had a word.
+            if !EntryWriter::counts(&mut Reserve(self), counts) {
+                self.set_word(META, meta & !META_HAS_COUNTS);
             }
+        }
+        if meta & META_END_APART != 0 {
+            EntryWriter::end(&mut Reserve(self), at.0);
         }
         self.record();
     }
@@ -529,6 +519,21 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         if !state.is_empty() {
             self.trace_state_or_count(state.as_str());
         }
+    }
+}
+
+/// The words that an open span keeps for its end.
+struct Reserve<'s, R: Recorder, B: SpanBuf>(&'s mut Span<R, B>);
+
+impl<R: Recorder, B: SpanBuf> Room for Reserve<'_, R, B> {
+    fn room(&mut self, n: usize) -> Option<*mut u64> {
+        let at = self.0.pos as usize;
+        let slot = self.0.buf.words_mut().get_mut(at..at + n)?.as_mut_ptr();
+        #[expect(clippy::cast_possible_truncation, reason = "below 2^15")]
+        {
+            self.0.pos += n as u32;
+        }
+        Some(slot.cast())
     }
 }
 

@@ -264,8 +264,8 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     fn finish_at(&mut self, at: Ticks) {
         // SAFETY: a recording span has its whole header but END.
         let start = unsafe { self.header.get_unchecked(START).assume_init() };
-        self.set_word(END, at.0.max(start));
-        if self.word(META) & (META_RECORD_ONLY | META_HAS_COUNTS) != 0 {
+        let fits = close(&mut self.header, start, at.0.max(start));
+        if !fits || self.word(META) & (META_RECORD_ONLY | META_HAS_COUNTS) != 0 {
             return self.finish_rare(start, at);
         }
         self.record();
@@ -289,9 +289,9 @@ impl<R: Recorder, B: SpanBuf> Room for Span<R, B> {
     fn room(&mut self, n: usize) -> Option<*mut u64> {
         let at = self.pos as usize;
         let end = at + n;
-        // The last words are kept for the counts of what was dropped.
-        if end + COUNTS_WORDS > self.buf.words().len()
-            && !(at == 0 && self.buf.grow_first(end + COUNTS_WORDS))
+        // The last words are kept for what the end adds.
+        if end + RESERVED > self.buf.words().len()
+            && !(at == 0 && self.buf.grow_first(end + RESERVED))
             && !self.more_room(end)
         {
             return None;
@@ -319,21 +319,24 @@ impl<R: Recorder, B: SpanBuf> Drop for Span<R, B> {
     }
 }
 
-/// One bit per key, constant where the key is: spread by length, last byte and middle byte.
+/// One bit per key, constant where the key is: a hash of its length and of its first, middle and last byte.
 #[inline(always)]
 fn key_bit(key: &str) -> u64 {
     let bytes = key.as_bytes();
-    let last = match bytes {
-        [.., last] => *last,
-        [] => 0,
+    let (first, last) = match bytes {
+        [first, .., last] => (*first, *last),
+        [one] => (*one, *one),
+        [] => (0, 0),
     };
     let middle = match bytes.get(bytes.len() / 2) {
         Some(byte) => *byte,
         None => 0,
     };
-    let mixed = bytes.len() ^ ((last as usize) << 1) ^ ((middle as usize) * 11);
+    #[expect(clippy::cast_possible_truncation, reason = "a hash")]
+    let parts = u32::from_le_bytes([first, middle, last, bytes.len() as u8]);
+    let mixed = parts.wrapping_mul(0x9e37_79b1) >> 26;
     // The last bit is CAREFUL.
-    (1 << (mixed & 63)) >> (mixed & 63 == 63) as u32
+    1 << if mixed == 63 { 62 } else { mixed }
 }
 
 #[cfg(test)]
