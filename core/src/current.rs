@@ -37,6 +37,10 @@ impl Current {
     }
     /// The context, unless there is none or it is being written by whoever was interrupted.
     pub(crate) fn get(&self) -> Option<SpanContext> {
+        // ORDERING: as in `save`.
+        if self.state.load(Relaxed) & 0xff != SET {
+            return None;
+        }
         let Saved {
             state,
             words: [a, b, c, d, e, f],

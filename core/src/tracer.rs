@@ -13,7 +13,7 @@ use crate::escalation::Escalation;
 use crate::frame::DeviceCounters;
 use crate::id_generator::IdGenerator;
 use crate::record::{InstrumentationScope, LocalRecord};
-use crate::recorder::{EndedUnsampled, FinishedSpan, Recorder, SpanLimits};
+use crate::recorder::{EndedUnsampled, FinishedSpan, OpenLimits, Recorder, SpanLimits};
 use crate::ring::{DefaultReserve, Reserve};
 use crate::sampler::{Sampler, SamplingParameters, SamplingResult};
 use crate::span::SpanBuilder;
@@ -45,6 +45,7 @@ pub struct Tracer<C, I, S, const N: usize, M = DefaultReserve> {
     ids: I,
     sampler: S,
     limits: FromDefault,
+    has_limits: bool,
     scope: Option<&'static InstrumentationScope<'static>>,
     escalation: Option<&'static dyn Escalate>,
     started: AtomicU32,
@@ -106,6 +107,7 @@ impl<C, I, S, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
             ids,
             sampler,
             limits: FromDefault::of(SpanLimits::DEFAULT),
+            has_limits: false,
             scope: None,
             escalation: None,
             started: AtomicU32::new(0),
@@ -119,6 +121,7 @@ impl<C, I, S, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
     #[must_use]
     pub const fn with_limits(mut self, limits: SpanLimits) -> Self {
         self.limits = FromDefault::of(limits);
+        self.has_limits = true;
         self
     }
     /// Sets the scope that its spans carry. Without one they get the session's; 8 bytes of ring a span.
@@ -201,7 +204,7 @@ impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, M: Reserve> Recorder
     fn sample(self, parameters: &SamplingParameters<'_>) -> SamplingResult {
         self.sampler.should_sample(parameters)
     }
-    #[inline]
+    #[inline(always)]
     fn record(self, span: FinishedSpan<'_>) {
         // Full and too large are counted by the ring.
         let _ = self.ring.push(span);
@@ -216,6 +219,14 @@ impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, M: Reserve> Recorder
     #[inline(always)]
     fn limits(self) -> SpanLimits {
         self.limits.get()
+    }
+    #[inline(always)]
+    fn open_limits(self) -> OpenLimits {
+        if self.has_limits {
+            OpenLimits::new(&self.limits.get())
+        } else {
+            OpenLimits::DEFAULT
+        }
     }
     #[inline(always)]
     fn scope(self) -> Option<&'static InstrumentationScope<'static>> {

@@ -10,8 +10,8 @@ use super::take_entries::{SCOPE_WORDS, Scratch, TextRef, Writer, take_text_ref};
 use super::{Malformed, MalformedKind, record_code};
 use crate::context::{TraceFlags, TraceId};
 use crate::record::{
-    HEADER, MAX_WORDS, META_DURATION_UNKNOWN, META_ESCALATED, META_RECORD_ONLY,
-    META_REMOTE_PARENT, META_STATUS_SHIFT, SpanKind, SpanView, Status, close, meta, open,
+    HEADER, MAX_WORDS, META_DURATION_UNKNOWN, META_ESCALATED, META_RECORD_ONLY, META_REMOTE_PARENT,
+    META_STATUS_SHIFT, SpanKind, SpanView, Status, close, meta, open,
 };
 
 /// Why a record could not be decoded.

@@ -51,10 +51,12 @@ mod layout;
 mod layout;
 
 pub(crate) use bytes::move_down;
-pub(crate) use entries::{Entries, Entry, Text, Visit};
-pub use view::{Attributes, EventView, Events, LinkView, Links, LocalRecord, SpanView};
+pub(crate) use entries::{Entry, Text, Visit, entry_words, has_key, is_text, text_of};
 pub(crate) use layout::{HEADER, NAME_BITS, REF_BITS, RESERVED, close, off, open, pack};
+pub use view::{Attributes, EventView, Events, LinkView, Links, LocalRecord, SpanView};
 pub(crate) use write::{END_WORDS, EVENT_WORDS, EntryWriter, LINK_WORDS, NEVER, Room};
+#[cfg(not(target_pointer_width = "64"))]
+pub(crate) use {entries::packed_text, layout::put_name};
 
 use crate::context::TraceFlags;
 
@@ -280,8 +282,7 @@ pub(crate) const KEY_BITS: u32 = 11;
 /// Whether a reference with `len_bits` for the length can say `text`.
 #[inline(always)]
 pub(crate) fn packs(text: &str, len_bits: u32) -> bool {
-    text.len() as u64 >> len_bits == 0
-        && layout::address_fits(text.as_ptr().expose_provenance())
+    text.len() as u64 >> len_bits == 0 && layout::address_fits(text.as_ptr().expose_provenance())
 }
 
 /// The META word's part that is known when a span starts.

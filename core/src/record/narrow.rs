@@ -1,7 +1,7 @@
 //! Header and references of a record where addresses have 32 bits: a word shorter, because the end is kept as
 //! the duration and shares its word with the name's address.
 
-use super::{Header, META, META_END_APART, PARENT, SPAN, START, TRACE};
+use super::{Header, META, META_END_APART, PARENT, SPAN, START, TRACE, packs};
 use core::mem::MaybeUninit;
 
 /// Words of the header.
@@ -64,6 +64,17 @@ pub(crate) fn open(
     let end_name = of_address(name.as_ptr().expose_provenance()) << 32;
     [meta, high, low, span, parent, start, end_name].map(MaybeUninit::new)
 }
+/// Writes META and the name of a header whose other words are written already.
+#[inline(always)]
+pub(crate) fn put_name(header: &mut [MaybeUninit<u64>; HEADER], meta: u64, name: &str) {
+    let (address, len) = if packs(name, NAME_BITS) {
+        (name.as_ptr().expose_provenance(), name.len() as u64)
+    } else {
+        (0, 0)
+    };
+    header[META].write(meta | len << NAME_SHIFT);
+    header[END_NAME].write(of_address(address) << 32);
+}
 /// The same for a span that records nothing: ids and flags.
 #[inline(always)]
 pub(crate) fn off(meta: u64, [high, low]: [u64; 2], span: u64) -> [MaybeUninit<u64>; HEADER] {
@@ -74,7 +85,8 @@ pub(crate) fn off(meta: u64, [high, low]: [u64; 2], span: u64) -> [MaybeUninit<u
 /// Writes the end. `false`: it does not fit (4,294 s at 1 MHz), and has to follow as an entry, which META says.
 #[inline(always)]
 pub(crate) fn close(header: &mut [MaybeUninit<u64>; HEADER], start: u64, end: u64) -> bool {
-    let duration = end.wrapping_sub(start);
+    // An end before the start counts as the start.
+    let duration = (end.wrapping_sub(start) as i64).max(0) as u64;
     // SAFETY: `open` wrote the word.
     let word = unsafe { header[END_NAME].assume_init() };
     header[END_NAME].write(word >> 32 << 32 | duration & 0xffff_ffff);

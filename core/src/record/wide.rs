@@ -76,8 +76,7 @@ pub(crate) fn off(meta: u64, [high, low]: [u64; 2], span: u64) -> [MaybeUninit<u
 /// (Always fits.)
 #[inline(always)]
 pub(crate) fn close(header: &mut [MaybeUninit<u64>; HEADER], start: u64, end: u64) -> bool {
-    let _ = start;
-    header[END].write(end);
+    header[END].write(end.max(start));
     true
 }
 /// When the span ended; `None`: an entry says it.
