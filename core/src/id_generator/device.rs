@@ -48,7 +48,7 @@ pub struct DeviceIds {
 
 /// A bijection of the device id: worked out once, not for every span. Zero for zero, so that unset ids lie in
 /// `.bss`.
-const fn spread(device_id: u64) -> u64 {
+pub(super) const fn spread(device_id: u64) -> u64 {
     mix(device_id ^ GOLDEN) ^ mix(GOLDEN)
 }
 
