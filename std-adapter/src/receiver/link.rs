@@ -47,8 +47,6 @@ struct Inner {
     asked: Option<Instant>,
     pings: u32,
     counts: IntakeLedger,
-    /// Frames that could not be read, over all.
-    damaged: u64,
     /// What the decoders had counted when it was added up last.
     seen: (u64, u64),
 }
@@ -89,7 +87,6 @@ impl LinkReceiver {
                 asked: None,
                 pings: 0,
                 counts: IntakeLedger::default(),
-                damaged: 0,
                 seen: (0, 0),
             },
         }
@@ -191,7 +188,6 @@ impl Inner {
             _ => &mut self.counts.malformed,
         };
         *count += 1;
-        self.damaged += 1;
     }
     fn binding(&mut self, epoch: Epoch) -> Option<&mut Binding> {
         let at = self.bindings.iter().position(|b| b.epoch == epoch)?;
@@ -210,7 +206,6 @@ impl Inner {
         source: Source<'_>,
     ) {
         let shared = self.shared.clone();
-        let damage = self.damaged + self.seen.0 + self.seen.1;
         let Some(binding) = self.binding(epoch) else {
             return self.hold(epoch, sent_at, arrival, source);
         };
@@ -219,7 +214,7 @@ impl Inner {
             let fates = session.fates.clone();
             let mut out =
                 |open: &mut Option<_>, span: &DeviceSpan<'_>| shared.deliver(&fates, open, span);
-            match session.take(batch, source, sent_at, arrival, damage, &mut out) {
+            match session.take(batch, source, sent_at, arrival, &mut out) {
                 Ok(()) => {
                     binding.to_acknowledge = true;
                     return;

@@ -4,7 +4,6 @@
 //! time) → [`DeviceSpan`] → sinks and exporters of the [`Gateway`]. [`FrameReceiver`] does this for TCP.
 //! Services: the OTLP receiver, for tests and demonstrations.
 
-mod ack;
 mod clock_map;
 mod symbols;
 

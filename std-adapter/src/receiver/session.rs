@@ -3,7 +3,6 @@
 //! Input: batches of records, answers to pings. Output: spans, each once, and what to acknowledge. Bound: texts
 //! ([`symbols`](super::symbols)), and [`Limits`] for what waits for texts; duplicates are told within 960 records.
 
-use super::ack::AckState;
 use super::clock_map::{Arrival, ClockMap};
 use super::device::{DeviceInfo, DeviceSpan};
 use super::ledger::DeviceLedger;
@@ -70,7 +69,6 @@ pub(crate) struct Session {
     symbols: SymbolTable,
     tracker: SequenceTracker,
     clock: ClockMap,
-    ack: AckState,
     waiting: Vec<Waiting>,
     waiting_bytes: usize,
     limits: Limits,
@@ -97,7 +95,6 @@ impl Session {
             info,
             symbols: SymbolTable::default(),
             tracker: SequenceTracker::new(),
-            ack: AckState::default(),
             waiting: Vec::new(),
             waiting_bytes: 0,
             limits,
@@ -111,14 +108,13 @@ impl Session {
             words: vec![0; 512],
         }
     }
-    /// Takes a batch of records; each new span goes to `out`. `damage`: what the link has damaged so far.
+    /// Takes a batch of records; each new span goes to `out`.
     pub(crate) fn take(
         &mut self,
         batch: &RecordBatch<'_>,
         source: Source<'_>,
         sent_at: Ticks,
         arrival: Arrival,
-        damage: u64,
         out: Out<'_>,
     ) -> Result<(), Restarted> {
         let conflicts = |(symbol, text): (_, &str)| {
@@ -152,9 +148,6 @@ impl Session {
             self.waiting_bytes += waiting.bytes();
             self.waiting.push(waiting);
         }
-        let explained = self.tracker.ledger().link_lost == 0;
-        self.ack
-            .batch(batch.first(), batch.count(), sent_at, explained, damage);
         self.expire(arrival.at, out);
         Ok(())
     }
@@ -274,7 +267,7 @@ impl Session {
     }
     /// What to acknowledge.
     pub(crate) fn next_missing(&self) -> u32 {
-        self.ack.next()
+        self.tracker.next_missing()
     }
     /// Adds this boot to the device's ledger.
     pub(crate) fn read(&self, ledger: &mut DeviceLedger) {
