@@ -40,6 +40,8 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// assert_eq!(records.peek().map(|(sequence, record)| (sequence, record.name())), Some((0, "read sensor")));
 /// assert_eq!(TRACER.counters().started, 1);
 /// ```
+// The ring last: a Cortex-M0 reaches 124 bytes from a pointer in one instruction.
+#[repr(C)]
 pub struct Tracer<C, I, S, const N: usize, M = DefaultReserve> {
     clock: C,
     ids: I,

@@ -6,6 +6,7 @@
 //! A receiver that joins late or has read garbage is in step again behind the next zero.
 
 use crate::record::move_down;
+use core::cell::Cell;
 
 /// The byte that ends a frame and occurs nowhere in it.
 pub const DELIMITER: u8 = 0;
@@ -16,34 +17,37 @@ pub const fn cobs_overhead(len: usize) -> usize {
 }
 
 /// Encodes `buffer[from..to]` so that it starts at `buffer[out]` and ends with the delimiter; returns the
-/// end. `None` if the ranges do not fit: `out + cobs_overhead(to - from) <= from` is needed, so that the
-/// writing never overtakes the reading, and `buffer[to]`.
+/// end. `None`, and the buffer spoilt, if the ranges do not fit: `out + cobs_overhead(to - from) <= from` is
+/// needed, so that the writing never overtakes the reading, and `buffer[to]`.
 pub(crate) fn cobs_in_place(
     buffer: &mut [u8],
     out: usize,
     from: usize,
     to: usize,
 ) -> Option<usize> {
-    if to < from || out + cobs_overhead(to - from) > from || to >= buffer.len() {
+    // The overhead, but for the division.
+    let room = from.checked_sub(out)?;
+    if room * 254 <= to.checked_sub(from)? {
         return None;
     }
-    let (mut code_at, mut at, mut code) = (out, out + 1, 1u8);
-    for i in from..to {
-        let byte = *buffer.get(i)?;
+    let cells = Cell::from_mut(buffer).as_slice_of_cells();
+    let mut put = cells.get(out..=to)?.iter();
+    let mut left = cells.get(from..to)?.iter();
+    let (mut code_at, mut code) = (put.next()?, 1u8);
+    while let Some(byte) = left.next().map(Cell::get) {
         if byte != DELIMITER {
-            *buffer.get_mut(at)? = byte;
-            at += 1;
+            put.next()?.set(byte);
             code += 1;
+            if code != 0xff || left.len() == 0 {
+                continue;
+            }
         }
-        if byte == DELIMITER || (code == 0xff && i + 1 != to) {
-            *buffer.get_mut(code_at)? = code;
-            (code_at, code) = (at, 1);
-            at += 1;
-        }
+        code_at.set(code);
+        (code_at, code) = (put.next()?, 1);
     }
-    *buffer.get_mut(code_at)? = code;
-    *buffer.get_mut(at)? = DELIMITER;
-    Some(at + 1)
+    code_at.set(code);
+    put.next()?.set(DELIMITER);
+    Some(to + 1 - put.len())
 }
 
 /// Decodes COBS in place, without the delimiter; the length of the result. `None`: this is not COBS.

@@ -31,12 +31,12 @@ pub(crate) enum Entry<'a> {
         ticks: Ticks,
     },
     Link(SpanContext),
-    Scope(&'a InstrumentationScope<'a>),
+    Scope,
     Text(TextKind, &'a str),
     ItemText(TextKind, &'a str),
     Counts([u32; 4]),
     ItemCounts(u32),
-    End(Ticks),
+    End,
 }
 
 /// # Safety
@@ -52,7 +52,7 @@ pub(crate) unsafe fn packed_text<'a>(word: u64) -> &'a str {
 /// # Safety
 /// `head` must hold what `pack_key` made of a text that lives for `'a`.
 #[inline(always)]
-unsafe fn head_text<'a>(head: u64) -> &'a str {
+pub(super) unsafe fn head_text<'a>(head: u64) -> &'a str {
     // SAFETY: the caller's promise.
     unsafe {
         text_at(
@@ -75,86 +75,6 @@ pub(super) unsafe fn text_at<'a>(address: usize, len: usize) -> &'a str {
             core::ptr::with_exposed_provenance(address),
             len,
         ))
-    }
-}
-
-/// Words of the entry at `at`.
-///
-/// # Safety
-/// An entry must be there.
-#[expect(clippy::cast_possible_truncation, reason = "fields of words")]
-pub(crate) unsafe fn entry_words(at: *const u64) -> usize {
-    // SAFETY: the caller's promise; whoever has a length has it in its second word.
-    unsafe {
-        match *at >> TAG_SHIFT {
-            TAG_STR | TAG_TEXT => 2 + (*at.add(1) as usize).div_ceil(8),
-            TAG_VALUE => {
-                let word = *at.add(1);
-                let (len, key_len) = (word as u32 as usize, (word >> 48) as usize);
-                2 + key_len.div_ceil(8) + len.div_ceil(8)
-            }
-            TAG_I64 | TAG_F64 | TAG_REF | TAG_EVENT | TAG_END => 2,
-            TAG_LINK => LINK_WORDS,
-            TAG_COUNTS => layout::COUNTS_WORDS,
-            _ => 1,
-        }
-    }
-}
-/// Whether the entry at `at` is an attribute of the span with this key.
-///
-/// # Safety
-/// An entry must be there, and its key still live.
-pub(crate) unsafe fn has_key(at: *const u64, wanted: &[u8]) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let head = *at;
-        let is_attribute = match head >> TAG_SHIFT {
-            TAG_FALSE..=TAG_STR | TAG_VALUE => true,
-            tag => layout::HAS_SMALL && tag == TAG_SMALL,
-        };
-        if !is_attribute || head & OF_ITEM != 0 {
-            return false;
-        }
-        let key = match head >> TAG_SHIFT {
-            TAG_VALUE if *at.add(1) >> 48 != 0 => copied_key(at),
-            _ => head_text(head),
-        };
-        let key = key.as_bytes();
-        // By hand: keys are short, and a device need not link `memcmp` for them.
-        key.len() == wanted.len() && key.iter().zip(wanted).all(|(a, b)| a == b)
-    }
-}
-/// The key inside a [`TAG_VALUE`] entry.
-///
-/// # Safety
-/// An entry of this kind must be at `at`, and hold its key.
-unsafe fn copied_key<'a>(at: *const u64) -> &'a str {
-    // SAFETY: the caller's promise.
-    unsafe {
-        #[expect(clippy::cast_possible_truncation, reason = "16 bits")]
-        let len = (*at.add(1) >> 48) as usize;
-        core::str::from_utf8_unchecked(core::slice::from_raw_parts(at.add(2).cast(), len))
-    }
-}
-/// Whether the entry at `at` is this text of the span.
-///
-/// # Safety
-/// An entry must be there.
-pub(crate) unsafe fn is_text(at: *const u64, wanted: TextKind) -> bool {
-    // SAFETY: the caller's promise.
-    let head = unsafe { *at };
-    head == wanted.to_bits() << 48 | TAG_TEXT << TAG_SHIFT
-}
-/// The text of a text entry.
-///
-/// # Safety
-/// An entry of this kind must be at `at`.
-pub(crate) unsafe fn text_of<'a>(at: *const u64) -> &'a str {
-    // SAFETY: the caller's promise.
-    unsafe {
-        #[expect(clippy::cast_possible_truncation, reason = "below 2^18")]
-        let len = *at.add(1) as usize;
-        core::str::from_utf8_unchecked(core::slice::from_raw_parts(at.add(2).cast(), len))
     }
 }
 
@@ -370,10 +290,7 @@ impl<'a> Entries<'a> {
                 }
                 TAG_SCOPE => {
                     self.at = p.add(1);
-                    let at = core::ptr::with_exposed_provenance::<InstrumentationScope<'a>>(
-                        layout::to_address(head),
-                    );
-                    Entry::Scope(&*at)
+                    Entry::Scope
                 }
                 TAG_TEXT => {
                     let n = *p.add(1) as usize;
@@ -397,7 +314,7 @@ impl<'a> Entries<'a> {
                 }
                 TAG_END if layout::HAS_SMALL => {
                     self.at = p.add(END_WORDS);
-                    Entry::End(Ticks(*p.add(1)))
+                    Entry::End
                 }
                 // No writer makes these; what follows cannot be understood.
                 _ => {

@@ -40,6 +40,7 @@
 
 mod bytes;
 mod entries;
+mod raw;
 mod view;
 mod write;
 
@@ -50,9 +51,10 @@ mod layout;
 #[path = "wide.rs"]
 mod layout;
 
-pub(crate) use bytes::move_down;
-pub(crate) use entries::{Entry, Text, Visit, entry_words, has_key, is_text, text_of};
+pub(crate) use bytes::{copy, move_down};
+pub(crate) use entries::{Entry, Text, Visit};
 pub(crate) use layout::{HEADER, NAME_BITS, REF_BITS, RESERVED, close, off, open, pack};
+pub(crate) use raw::{RawEntries, RawEntry};
 pub use view::{Attributes, EventView, Events, LinkView, Links, LocalRecord, SpanView};
 pub(crate) use write::{END_WORDS, EVENT_WORDS, EntryWriter, LINK_WORDS, NEVER, Room};
 #[cfg(not(target_pointer_width = "64"))]

@@ -83,12 +83,10 @@ impl<'a> SpanView<'a> {
         }
     }
     #[cold]
+    #[inline(never)]
     fn end_apart(&self) -> Ticks {
-        let end = self.entries().find_map(|entry| match entry {
-            Entry::End(at) => Some(at),
-            _ => None,
-        });
-        end.unwrap_or(self.start())
+        let entry = self.raw_entries().find(|entry| entry.tag() == TAG_END);
+        entry.map_or(self.start(), |entry| Ticks(entry.word(1)))
     }
     /// The W3C flags.
     #[inline(always)]
@@ -161,10 +159,17 @@ impl<'a> SpanView<'a> {
     #[cold]
     fn text(&self, kind: TextKind) -> Option<&'a str> {
         // The last one counts: a name or description set twice.
-        self.entries().fold(None, |found, entry| match entry {
-            Entry::Text(k, text) if k == kind => Some(text),
-            _ => found,
-        })
+        let entry = self
+            .raw_entries()
+            .filter(|entry| entry.is_text(kind))
+            .last()?;
+        // SAFETY: see `new`.
+        Some(unsafe { core::str::from_utf8_unchecked(entry.text_bytes()) })
+    }
+    #[inline(always)]
+    pub(crate) fn raw_entries(&self) -> RawEntries<'a> {
+        // SAFETY: `new` checked that the header is there; its contract is that of `of`.
+        unsafe { RawEntries::of(self.words.get_unchecked(HEADER..)) }
     }
     /// The library that made the span, where it is not the tracer's own scope.
     #[inline(always)]
@@ -172,10 +177,10 @@ impl<'a> SpanView<'a> {
         if !self.has(META_HAS_SCOPE) {
             return None;
         }
-        self.entries().find_map(|entry| match entry {
-            Entry::Scope(scope) => Some(scope),
-            _ => None,
-        })
+        let entry = self.raw_entries().find(|entry| entry.tag() == TAG_SCOPE)?;
+        let at = layout::to_address(entry.word(0));
+        // SAFETY: see `new`.
+        Some(unsafe { &*core::ptr::with_exposed_provenance::<InstrumentationScope<'a>>(at) })
     }
     fn counts(&self) -> [u32; 4] {
         if !self.has(META_HAS_COUNTS) {

@@ -225,10 +225,15 @@ impl<R: Recorder> SpanBuilder<'_, R> {
             plain.has |= HAS_SCOPE;
             plain.scope.write(scope);
         }
-        let mut span = MaybeUninit::uninit();
-        start_plain(&mut span, self.rec, &plain);
-        // SAFETY: `start_plain` wrote it.
-        unsafe { span.assume_init() }
+        if let Some(text) = trace_state {
+            let mut span = start_plain(self.rec, &mut plain);
+            if plain.has & HAS_TRACE_STATE != 0 {
+                begin_trace_state(&mut span, text);
+            }
+            return span;
+        }
+        // Apart, so that it is made in its place.
+        start_plain(self.rec, &mut plain)
     }
 }
 
@@ -263,15 +268,15 @@ impl Plain<'_> {
     }
 }
 
-/// As [`SpanBuilder::start_here`] without attributes and links, whose code is linked only where there are some.
-/// Each word is written where it stays as soon as it is known: a Cortex-M has few registers.
+/// As [`SpanBuilder::start_here`] without attributes and links, whose code is linked only where there are some,
+/// and without a trace state.
+///
+/// Each word is written where it stays as soon as it is known: a Cortex-M has few registers. Nothing here calls
+/// with the span's address, which would make a copy of its return.
 #[inline(never)]
-fn start_plain<R: Recorder, B: SpanBuf>(
-    to: &mut MaybeUninit<Span<R, B>>,
-    rec: R,
-    plain: &Plain<'_>,
-) {
-    let span = to.write(Span {
+fn start_plain<R: Recorder, B: SpanBuf>(rec: R, plain: &mut Plain<'_>) -> Span<R, B> {
+    // Off until it is complete, should a recorder unwind.
+    let mut span = Span {
         header: [MaybeUninit::uninit(); HEADER],
         rec,
         pos: OFF,
@@ -279,7 +284,7 @@ fn start_plain<R: Recorder, B: SpanBuf>(
         seen: 0,
         dropped: MaybeUninit::uninit(),
         buf: B::new(),
-    });
+    };
     let current;
     let parent = if !rec.is_enabled() || plain.has & HAS_SAID != 0 {
         plain.get(HAS_PARENT, &plain.parent)
@@ -289,7 +294,8 @@ fn start_plain<R: Recorder, B: SpanBuf>(
     };
     let parent = parent.filter(|parent| parent.is_valid());
     if !rec.is_enabled() {
-        return span.set_off(parent);
+        span.set_off(parent);
+        return span;
     }
     let flags = match parent {
         Some(parent) => {
@@ -329,7 +335,8 @@ fn start_plain<R: Recorder, B: SpanBuf>(
     let sampled = matches!(sampling.decision, SamplingDecision::RecordAndSample);
     let mut bits = meta(flags.with_sampled(sampled), plain.kind);
     if matches!(sampling.decision, SamplingDecision::Drop) {
-        return span.set_word(META, bits);
+        span.set_word(META, bits);
+        return span;
     }
     if !sampled {
         bits |= META_RECORD_ONLY;
@@ -343,35 +350,55 @@ fn start_plain<R: Recorder, B: SpanBuf>(
     }
     span.set_word(PARENT, parent_word);
     span.set_word(START, at.0);
-    put_name(&mut span.header, bits, plain.name);
     span.left = limits.left;
     if limits.is_careful {
         span.seen = ALL_SEEN;
     }
     span.pos = 0;
-    if plain.has & HAS_SCOPE != 0 || rec.scope().is_some() {
-        begin_scope(span, plain);
+    let scope = plain.get(HAS_SCOPE, &plain.scope).copied();
+    let scope = scope.or(rec.scope());
+    let mut room = FirstWord(&mut span);
+    match scope {
+        Some(scope) if room.is_there() && EntryWriter::scope(&mut room, scope) => {
+            put_name(&mut span.header, bits | META_HAS_SCOPE, plain.name);
+        }
+        _ => put_name(&mut span.header, bits, plain.name),
+    }
+    if let Some(scope) = scope
+        && !FirstWord(&mut span).is_there()
+    {
+        span.begin_scope(scope);
     }
     // With a sampler that never sets a threshold the code that edits trace states (12 KiB on an M0) is not linked.
     if !matches!(sampling.threshold, ThresholdUpdate::Keep) {
         let text = plain.get(HAS_TRACE_STATE, &plain.trace_state).copied();
         span.update_trace_state(text.unwrap_or_default(), sampling.threshold);
-    } else if plain.has & HAS_TRACE_STATE != 0 {
-        begin_trace_state(span, plain);
+        plain.has &= !HAS_TRACE_STATE;
+    }
+    span
+}
+
+/// The first word of a buffer that has some from the start.
+struct FirstWord<'s, R: Recorder, B: SpanBuf>(&'s mut Span<R, B>);
+
+impl<R: Recorder, B: SpanBuf> FirstWord<'_, R, B> {
+    #[inline(always)]
+    fn is_there(&self) -> bool {
+        self.0.buf.words().len() > RESERVED
+    }
+}
+impl<R: Recorder, B: SpanBuf> Room for FirstWord<'_, R, B> {
+    #[inline(always)]
+    fn room(&mut self, _: usize) -> Option<*mut u64> {
+        self.0.pos = 1;
+        let first = self.0.buf.words_mut().first_mut()?;
+        Some(core::ptr::from_mut(first).cast())
     }
 }
 #[cold]
 #[inline(never)]
-fn begin_scope<R: Recorder, B: SpanBuf>(span: &mut Span<R, B>, plain: &Plain<'_>) {
-    let scope = plain.get(HAS_SCOPE, &plain.scope).copied();
-    if let Some(scope) = scope.or(span.rec.scope()) {
-        span.begin_scope(scope);
-    }
-}
-#[cold]
-#[inline(never)]
-fn begin_trace_state<R: Recorder, B: SpanBuf>(span: &mut Span<R, B>, plain: &Plain<'_>) {
-    if let Some(text) = plain.get(HAS_TRACE_STATE, &plain.trace_state) {
+fn begin_trace_state<R: Recorder, B: SpanBuf>(span: &mut Span<R, B>, text: &str) {
+    if span.is_recording() {
         span.keep_trace_state(text, ThresholdUpdate::Keep);
     }
 }

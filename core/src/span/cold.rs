@@ -187,18 +187,24 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         }
     }
 
-    /// The words, from and to, of the entry that `is` finds, which is shown the entry's place.
-    fn find(&self, is: impl Fn(*const u64) -> bool) -> Option<(usize, usize)> {
-        let words = self.buf.words().get(..self.pos as usize)?;
-        let base = words.as_ptr().cast::<u64>();
+    fn raw_entries(&self) -> RawEntries<'_> {
+        let words = self.buf.words().get(..self.pos as usize).unwrap_or(&[]);
+        // SAFETY: the words up to `pos` are whole entries that this span wrote, and what they refer to is
+        // static.
+        unsafe {
+            RawEntries::of(core::slice::from_raw_parts(
+                words.as_ptr().cast(),
+                words.len(),
+            ))
+        }
+    }
+    /// The words, from and to, of the entry that `is` finds.
+    #[inline(always)]
+    fn find(&self, is: impl Fn(RawEntry<'_>) -> bool) -> Option<(usize, usize)> {
         let mut from = 0;
-        while from < words.len() {
-            // SAFETY: the words up to `pos` are whole entries that this span wrote, one at `from`.
-            let (found, to) = unsafe {
-                let at = base.add(from);
-                (is(at), from + entry_words(at))
-            };
-            if found {
+        for entry in self.raw_entries() {
+            let to = from + entry.words();
+            if is(entry) {
                 return Some((from, to));
             }
             from = to;
@@ -207,18 +213,15 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     }
     /// A text of the span.
     pub(super) fn text_of(&self, wanted: TextKind) -> Option<&str> {
-        let (from, to) = self.find_text(wanted)?;
-        let words = self.buf.words().get(from..to)?;
-        // SAFETY: `find_text` says that these words are a text entry.
-        Some(unsafe { text_of(words.as_ptr().cast()) })
+        let entry = self.raw_entries().find(|entry| entry.is_text(wanted))?;
+        core::str::from_utf8(entry.text_bytes()).ok()
     }
+    #[inline(never)]
     pub(super) fn find_key(&self, wanted: &[u8]) -> Option<(usize, usize)> {
-        // SAFETY: `find` shows entries, and what they refer to is static.
-        self.find(|entry| unsafe { has_key(entry, wanted) })
+        self.find(|entry| entry.has_key(wanted))
     }
     fn find_text(&self, wanted: TextKind) -> Option<(usize, usize)> {
-        // SAFETY: `find` shows entries.
-        self.find(|entry| unsafe { is_text(entry, wanted) })
+        self.find(|entry| entry.is_text(wanted))
     }
     /// Takes the entry `old` out, if `n` words will then find room: else nothing changes.
     pub(super) fn replace(&mut self, old: Option<(usize, usize)>, n: usize) -> bool {

@@ -9,12 +9,12 @@ fn work(input: &[u8; spanlet_code_size::LEN], output: &mut [u8; spanlet_code_siz
     use spanlet::context::traceparent::{self, TRACEPARENT_LEN};
     use spanlet::drain::{Delivery, Drain};
     use spanlet::frame::{Epoch, Link};
-    use spanlet_code_size::tracer::{DeviceSpan, TRACER};
+    use spanlet_code_size::tracer::{DeviceSpan, TRACER, Uart};
 
     let Some((header, [first, second, ..])) = input.split_first_chunk::<TRACEPARENT_LEN>() else {
         return;
     };
-    let Some((next_hop, mut frames)) = output.split_first_chunk_mut::<TRACEPARENT_LEN>() else {
+    let Some((next_hop, _)) = output.split_first_chunk_mut::<TRACEPARENT_LEN>() else {
         return;
     };
     // A bad header starts a new trace.
@@ -33,7 +33,7 @@ fn work(input: &[u8; spanlet_code_size::LEN], output: &mut [u8; spanlet_code_siz
     let mut drain: Drain<256, 16> =
         Drain::new(Epoch(u64::from(*first)), Link::stream(), Delivery::OneWay);
     if let Some(mut records) = TRACER.records() {
-        let _ = drain.drain(&mut records, &mut frames, TRACER.clock(), 1);
+        let _ = drain.drain(&mut records, &mut Uart, TRACER.clock(), 1);
     }
 }
 #[cfg(not(feature = "with"))]
