@@ -8,10 +8,10 @@ use super::dictionary::{Dictionary, Symbol};
 use super::primitive::{Put, varint_len};
 use super::{entry_code, record_code};
 use crate::record::{
-    InstrumentationScope, LocalRecord, META_DURATION_UNKNOWN, META_ESCALATED, META_RECORD_ONLY,
-    RawEntry, SpanView, TAG_COUNTS, TAG_EVENT, TAG_F64, TAG_FALSE, TAG_I64, TAG_ITEM_COUNTS,
-    TAG_LINK, TAG_REF, TAG_SMALL, TAG_STR, TAG_TEXT, TAG_TRUE, TAG_VALUE, Text, TextKind,
-    value_type,
+    InstrumentationScope, LocalRecord, META, META_DURATION_UNKNOWN, META_ESCALATED,
+    META_KIND_SHIFT, META_RECORD_ONLY, META_STATUS_SHIFT, PARENT, RawEntry, SPAN, SpanView,
+    TAG_COUNTS, TAG_EVENT, TAG_F64, TAG_FALSE, TAG_I64, TAG_ITEM_COUNTS, TAG_LINK, TAG_REF,
+    TAG_SMALL, TAG_STR, TAG_TEXT, TAG_TRUE, TAG_VALUE, TRACE, Text, TextKind, value_type,
 };
 
 /// New texts that one frame announces at most; more go inline.
@@ -103,8 +103,8 @@ impl Previous {
     /// The record is the previous one from now on.
     pub(super) fn set(&mut self, record: &LocalRecord<'_>) {
         let span = record.view();
-        self.trace = span.trace_id().to_words();
-        self.parent = span.parent_id().map_or(0, |id| id.to_word());
+        self.trace = [span.word(TRACE), span.word(TRACE + 1)];
+        self.parent = span.word(PARENT);
         self.parent_is_remote = span.parent_is_remote();
         self.end = span.end().0;
         self.flags = span.flags().to_byte();
@@ -203,9 +203,8 @@ fn put_head<const N: usize>(
     previous: &Previous,
     texts: &mut Texts<'_, N>,
 ) -> u8 {
-    let trace = span.trace_id().to_words();
-    let id = span.span_id().to_word();
-    let parent = span.parent_id().map_or(0, |id| id.to_word());
+    let (high, low) = (span.word(TRACE), span.word(TRACE + 1));
+    let (id, parent) = (span.word(SPAN), span.word(PARENT));
     let remote = span.parent_is_remote();
     let flags = span.flags().to_byte();
     let scope = span.scope();
@@ -229,9 +228,13 @@ fn put_head<const N: usize>(
         };
     }
 
-    let mut first = span.kind().to_wire() | span.status().to_wire() << record_code::STATUS_SHIFT;
+    // Kind and status lie as on the wire.
+    const { assert!(META_STATUS_SHIFT - META_KIND_SHIFT == record_code::STATUS_SHIFT) };
+    #[expect(clippy::cast_possible_truncation, reason = "five bits")]
+    let mut first = (span.word(META) >> META_KIND_SHIFT) as u8 & 0x1f;
     // Word by word: of arrays it would be a call.
-    let new_trace = trace[0] != previous.trace[0] || trace[1] != previous.trace[1];
+    let [previous_high, previous_low] = previous.trace;
+    let new_trace = high != previous_high || low != previous_low;
     let span_is_parent = id == previous.parent;
     if new_trace {
         first |= record_code::NEW_TRACE;
@@ -259,23 +262,24 @@ fn put_head<const N: usize>(
         put.byte(more);
     }
     if new_trace {
-        put.bytes(&span.trace_id().to_bytes());
+        put.bytes(span.bytes(TRACE, 16));
     }
     if !span_is_parent {
-        put.bytes(&span.span_id().to_bytes());
+        put.bytes(span.bytes(SPAN, 8));
     }
     if matches!(
         second & record_code::PARENT_MASK,
         record_code::PARENT_LOCAL | record_code::PARENT_REMOTE
     ) {
-        put.bytes(&parent.to_ne_bytes());
+        put.bytes(span.bytes(PARENT, 8));
     }
     if flags != previous.flags {
         put.byte(flags);
     }
     // Records come in the order of their ends: those lie close together.
-    put.signed(span.end().0.wrapping_sub(previous.end) as i64);
-    put.varint(span.end().0.wrapping_sub(span.start().0));
+    let end = span.end().0;
+    put.signed(end.wrapping_sub(previous.end) as i64);
+    put.varint(end.wrapping_sub(span.start().0));
     // SAFETY: a `LocalRecord` refers to nothing but statics.
     unsafe { texts.put(put, span.name_text()) };
     if more & record_code::SCOPE_NEW != 0
@@ -311,69 +315,56 @@ unsafe fn put_entry<const N: usize>(
     } else {
         0
     };
-    let (code, payload) = match entry.tag() {
-        TAG_FALSE => (entry_code::FALSE, &[][..]),
-        TAG_TRUE => (entry_code::TRUE, &[][..]),
-        TAG_SMALL | TAG_I64 => (entry_code::INT, &[][..]),
-        TAG_F64 => (double_code(entry.word(1)), entry.bytes(1, 8)),
-        TAG_STR => (entry_code::TEXT, entry.text_bytes()),
-        TAG_REF => {
-            let text = entry.reference();
-            // SAFETY: the caller's promise.
-            if let Some(symbol) = unsafe { texts.symbol(text) } {
-                put.byte(entry_code::SYMBOL | mark);
-                // SAFETY: the caller's promise.
-                unsafe { texts.put(put, by_ref(entry.head_text())) };
-                put.varint32(symbol.number().into());
-                return true;
-            }
-            (entry_code::TEXT, text.as_bytes())
+    let tag = entry.tag();
+    // Where the value is, and its bytes.
+    let (mut at, mut len) = (1, 8);
+    let mut code = match tag {
+        TAG_FALSE => entry_code::FALSE,
+        TAG_TRUE => entry_code::TRUE,
+        TAG_SMALL | TAG_I64 => entry_code::INT,
+        TAG_F64 => entry_code::DOUBLE,
+        TAG_STR => {
+            (at, len) = (2, entry.text_bytes().len());
+            entry_code::TEXT
         }
-        TAG_VALUE => value_parts(entry),
-        TAG_EVENT => {
-            put.byte(entry_code::EVENT);
-            // SAFETY: the caller's promise.
-            unsafe { texts.put(put, by_ref(entry.head_text())) };
-            put.signed(entry.word(1).wrapping_sub(span.start().0) as i64);
-            return true;
+        TAG_REF => entry_code::SYMBOL,
+        TAG_VALUE => {
+            let word = entry.word(1);
+            #[expect(clippy::cast_possible_truncation, reason = "fields of a word")]
+            let (n, kind) = (word as u32 as usize, (word >> 32) as u8);
+            (at, len) = (2 + entry.copied_key().len().div_ceil(8), n);
+            value_code(kind)
         }
-        TAG_LINK => {
-            put_link(put, entry, span);
-            return true;
-        }
-        TAG_TEXT => return put_text(put, entry, mark),
-        TAG_COUNTS => {
-            put.byte(entry_code::COUNTS);
-            for count in entry.counts() {
-                put.varint32(count);
-            }
-            return true;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "32 bits")]
-        TAG_ITEM_COUNTS => {
-            put.byte(entry_code::ITEM_COUNTS);
-            put.varint32(entry.word(0) as u32);
-            return true;
-        }
-        // In the head.
-        _ => return false,
+        TAG_EVENT => entry_code::EVENT,
+        _ => return put_other(put, entry, span, mark),
     };
-    put.byte(code | mark);
-    let copied = match entry.tag() {
-        TAG_VALUE => entry.copied_key(),
-        _ => &[],
-    };
-    if copied.is_empty() {
+    let mut symbol = None;
+    if code == entry_code::FALSE && tag == TAG_VALUE {
+        code = entry.word(at) as u8 & entry_code::TRUE;
+    } else if code == entry_code::DOUBLE && entry.word(at) & 0xffff == 0 {
+        code = entry_code::DOUBLE_PACKED;
+    } else if code == entry_code::SYMBOL {
         // SAFETY: the caller's promise.
-        unsafe { texts.put(put, by_ref(entry.head_text())) };
-    } else {
-        put.byte(0);
-        put.block(copied);
+        symbol = unsafe { texts.symbol(entry.reference()) };
+        if symbol.is_none() {
+            code = entry_code::TEXT;
+        }
     }
-    match entry.tag() {
-        TAG_SMALL => put.signed(entry.small()),
-        TAG_I64 => put.signed(entry.word(1) as i64),
-        _ => put_payload(put, code, payload),
+    put.byte(code | mark);
+    match tag {
+        TAG_VALUE if at != 2 => {
+            put.byte(0);
+            put.block(entry.copied_key());
+        }
+        // SAFETY: the caller's promise.
+        _ => unsafe { texts.put(put, by_ref(entry.head_text())) },
+    }
+    match (symbol, tag) {
+        (Some(symbol), _) => put.varint32(symbol.number().into()),
+        (_, TAG_REF) => put.block(entry.reference().as_bytes()),
+        (_, TAG_SMALL) => put.signed(entry.small()),
+        (_, TAG_EVENT) => put.signed(entry.word(1).wrapping_sub(span.start().0) as i64),
+        _ => put_value(put, code, entry, at, len),
     }
     true
 }
@@ -382,56 +373,58 @@ fn by_ref(text: &str) -> Text<'_> {
     Text { text, by_ref: true }
 }
 
-/// Code and payload of a [`TAG_VALUE`] entry.
-fn value_parts(entry: RawEntry<'_>) -> (u8, &[u8]) {
-    let word = entry.word(1);
-    #[expect(clippy::cast_possible_truncation, reason = "fields of a word")]
-    let (len, kind) = (word as u32 as usize, (word >> 32) as u8);
-    let at = 2 + entry.copied_key().len().div_ceil(8);
-    let code = match kind {
-        value_type::BOOL => return (entry.word(at) as u8 & 1, &[]),
+/// The code of a [`TAG_VALUE`] entry.
+fn value_code(kind: u8) -> u8 {
+    match kind {
         value_type::I64 => entry_code::INT,
-        value_type::F64 => double_code(entry.word(at)),
+        value_type::F64 => entry_code::DOUBLE,
         value_type::STR => entry_code::TEXT,
         value_type::BOOL_ARRAY => entry_code::BOOLS,
         value_type::I64_ARRAY => entry_code::INTS,
         value_type::F64_ARRAY => entry_code::DOUBLES,
         value_type::STR_ARRAY => entry_code::TEXTS,
         value_type::ANY => entry_code::ANY,
+        value_type::BOOL => entry_code::FALSE,
         _ => entry_code::BYTES,
-    };
-    (code, entry.bytes(at, len))
+    }
 }
 
-/// Writes what follows the key of a value, from its bytes in a record.
-fn put_payload(put: &mut Put<'_>, code: u8, payload: &[u8]) {
+/// Writes what follows the key of a value of `len` bytes that begins in word `at`.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a record is shorter than 2^18 bytes"
+)]
+fn put_value(put: &mut Put<'_>, code: u8, entry: RawEntry<'_>, at: usize, len: usize) {
+    let end = at + len / 8;
     match code {
         entry_code::FALSE | entry_code::TRUE => {}
-        entry_code::DOUBLE_PACKED => {
-            payload.as_chunks().0.iter().for_each(|word| {
-                put.varint(u64::from_ne_bytes(*word).swap_bytes());
-            });
+        entry_code::DOUBLE_PACKED => put.varint(entry.word(at).swap_bytes()),
+        entry_code::INT | entry_code::INTS => {
+            if code == entry_code::INTS {
+                put.varint32(len as u32 / 8);
+            }
+            (at..end).for_each(|n| put.signed(entry.word(n) as i64));
         }
-        entry_code::INT => put_words(put, payload, true),
-        entry_code::DOUBLE => put_words(put, payload, false),
-        entry_code::INTS | entry_code::DOUBLES => {
-            put.varint32(payload.len() as u32 / 8);
-            put_words(put, payload, code == entry_code::INTS);
+        entry_code::DOUBLE | entry_code::DOUBLES => {
+            if code == entry_code::DOUBLES {
+                put.varint32(len as u32 / 8);
+            }
+            (at..end).for_each(|n| put.bytes(&entry.word(n).to_le_bytes()));
         }
         entry_code::TEXTS => {
-            let mut rest = payload;
+            let mut rest = entry.bytes(at, len);
             let mut count = 0;
             while next_text(&mut rest).is_some() {
                 count += 1;
             }
             put.varint32(count);
-            rest = payload;
+            rest = entry.bytes(at, len);
             while let Some(text) = next_text(&mut rest) {
                 put.block(text);
             }
         }
         // Also booleans: their count is that of their bytes.
-        _ => put.block(payload),
+        _ => put.block(entry.bytes(at, len)),
     }
 }
 /// The next text of a packed array.
@@ -441,16 +434,27 @@ fn next_text<'a>(packed: &mut &'a [u8]) -> Option<&'a [u8]> {
     *packed = rest;
     Some(text)
 }
-/// Integers, or the bits of doubles.
-fn put_words(put: &mut Put<'_>, payload: &[u8], signed: bool) {
-    for word in payload.as_chunks().0 {
-        let word = u64::from_ne_bytes(*word);
-        if signed {
-            put.signed(word as i64);
-        } else {
-            put.bytes(&word.to_le_bytes());
+/// Writes an entry that is neither an attribute nor an event.
+fn put_other(put: &mut Put<'_>, entry: RawEntry<'_>, span: &SpanView<'_>, mark: u8) -> bool {
+    match entry.tag() {
+        TAG_LINK => put_link(put, entry, span),
+        TAG_TEXT => return put_text(put, entry, mark),
+        TAG_COUNTS => {
+            put.byte(entry_code::COUNTS);
+            entry
+                .counts()
+                .into_iter()
+                .for_each(|count| put.varint32(count));
         }
+        #[expect(clippy::cast_possible_truncation, reason = "32 bits")]
+        TAG_ITEM_COUNTS => {
+            put.byte(entry_code::ITEM_COUNTS);
+            put.varint32(entry.word(0) as u32);
+        }
+        // In the head.
+        _ => return false,
     }
+    true
 }
 
 fn put_text(put: &mut Put<'_>, entry: RawEntry<'_>, mark: u8) -> bool {

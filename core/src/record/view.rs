@@ -28,7 +28,7 @@ impl<'a> SpanView<'a> {
     }
 
     #[inline(always)]
-    fn word(&self, i: usize) -> u64 {
+    pub(crate) fn word(&self, i: usize) -> u64 {
         debug_assert!(i < HEADER);
         // SAFETY: `new` checked that the header is there.
         unsafe { *self.words.get_unchecked(i) }
@@ -37,6 +37,12 @@ impl<'a> SpanView<'a> {
     fn header(&self) -> &'a Header {
         // SAFETY: `new` checked that the header is there.
         unsafe { &*self.words.as_ptr().cast() }
+    }
+    /// `len` bytes of the header from word `i` on: of ids, which lie in memory order.
+    pub(crate) fn bytes(&self, i: usize, len: usize) -> &'a [u8] {
+        debug_assert!(i + len.div_ceil(8) <= HEADER);
+        // SAFETY: `new` checked that the header is there.
+        unsafe { core::slice::from_raw_parts(self.words.as_ptr().add(i).cast(), len) }
     }
     /// Header and entries.
     #[inline(always)]
