@@ -212,6 +212,13 @@ impl<'a> FinishedSpan<'a> {
         let header = unsafe { &*core::ptr::from_ref(self.header).cast() };
         (header, self.entries, self.len)
     }
+    /// Header and entries.
+    #[inline(always)]
+    pub(crate) fn exact_parts(&self) -> (&'a [MaybeUninit<u64>; HEADER], &'a [MaybeUninit<u64>]) {
+        let (header, entries, len) = self.parts();
+        // SAFETY: `new` was promised so many entries.
+        (header, unsafe { entries.get_unchecked(..len) })
+    }
     /// Words of header and entries.
     #[inline(always)]
     pub fn words(&self) -> usize {

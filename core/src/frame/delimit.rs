@@ -6,7 +6,6 @@
 //! A receiver that joins late or has read garbage is in step again behind the next zero.
 
 use crate::record::move_down;
-use core::cell::Cell;
 
 /// The byte that ends a frame and occurs nowhere in it.
 pub const DELIMITER: u8 = 0;
@@ -30,24 +29,25 @@ pub(crate) fn cobs_in_place(
     if room * 254 <= to.checked_sub(from)? {
         return None;
     }
-    let cells = Cell::from_mut(buffer).as_slice_of_cells();
-    let mut put = cells.get(out..=to)?.iter();
-    let mut left = cells.get(from..to)?.iter();
-    let (mut code_at, mut code) = (put.next()?, 1u8);
-    while let Some(byte) = left.next().map(Cell::get) {
-        if byte != DELIMITER {
-            put.next()?.set(byte);
-            code += 1;
-            if code != 0xff || left.len() == 0 {
-                continue;
-            }
+    let (mut out, mut from) = (out, from);
+    loop {
+        let left = buffer.get(from..to)?;
+        let most = left.get(..254).unwrap_or(left);
+        let zero = most.iter().position(|byte| *byte == DELIMITER);
+        let run = zero.unwrap_or(most.len());
+        #[expect(clippy::cast_possible_truncation, reason = "at most 255")]
+        {
+            *buffer.get_mut(out)? = run as u8 + 1;
         }
-        code_at.set(code);
-        (code_at, code) = (put.next()?, 1);
+        move_down(buffer, from..from + run, out + 1);
+        out += run + 1;
+        from += run + zero.is_some() as usize;
+        // A zero at the very end has an empty run behind it.
+        if from == to && zero.is_none() {
+            *buffer.get_mut(out)? = DELIMITER;
+            return Some(out + 1);
+        }
     }
-    code_at.set(code);
-    put.next()?.set(DELIMITER);
-    Some(to + 1 - put.len())
 }
 
 /// Decodes COBS in place, without the delimiter; the length of the result. `None`: this is not COBS.

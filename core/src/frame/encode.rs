@@ -470,10 +470,14 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
             self.sending = None;
         }
 
-        // The chunk moves to the front by what comes behind it, and so never touches the next one.
-        let body = from - TRAILER;
+        // Before another chunk this one moves to the front by what comes behind it, and so never touches that.
+        let body = if chunk == left && from + chunk + TRAILER <= BUFFER {
+            from
+        } else {
+            move_down(&mut self.buffer, from..from + chunk, from - TRAILER);
+            from - TRAILER
+        };
         let (start, end) = (body - head_len, body + chunk + CRC_LEN);
-        move_down(&mut self.buffer, from..from + chunk, body);
         copy(self.buffer.get_mut(start..body)?, head.get(..head_len)?);
         let crc = crc32(self.buffer.get(start..end - CRC_LEN)?);
         let trailer = self.buffer.get_mut(end - CRC_LEN..end)?;
