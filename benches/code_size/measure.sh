@@ -12,6 +12,12 @@ for entry in "${FIRMWARE_PROGRAMS[@]}"; do
   echo "$name $((with - without))"
 done
 
+with=$(flash_bytes core_path thumbv6m-none-eabi with) || fail "core_path on thumbv6m"
+for feature in "${PATH_FEATURES[@]}"; do
+  more=$(flash_bytes core_path thumbv6m-none-eabi "with,$feature") || fail "core_path with $feature"
+  echo "v6m.feature_${feature}_flash_bytes $((more - with))"
+done
+
 # A library that is instrumented: compiled out by a feature, filtered out, and with no tracer installed.
 tests/cross-targets.sh thumbv7em-none-eabihf >&2
 size=$(llvm_tool size) nm=$(llvm_tool nm) objcopy=$(llvm_tool objcopy)

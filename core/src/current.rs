@@ -37,13 +37,13 @@ impl Current {
     }
     /// The context, unless there is none or it is being written by whoever was interrupted.
     pub(crate) fn get(&self) -> Option<SpanContext> {
-        let Saved {
-            state,
-            words: [a, b, c, d, e, f],
-        } = self.save();
-        if state & 0xff != SET {
+        // ORDERING: as in `save`.
+        if self.state.load(Relaxed) & 0xff != SET {
             return None;
         }
+        compiler_fence(SeqCst);
+        let [a, b, c, d, e, f] = self.words.each_ref().map(|word| word.load(Relaxed));
+        let state = self.state.load(Relaxed);
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         let trace_id = TraceId::from_words([pair(a, b), pair(c, d)])?;
         let span_id = SpanId::from_word(pair(e, f))?;

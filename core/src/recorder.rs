@@ -72,7 +72,7 @@ pub trait Recorder: Copy {
         SpanStart {
             sampling,
             span_id,
-            limits: OpenLimits::new(&self.limits()),
+            limits: self.open_limits(),
             at: match at {
                 _ if !recording => Ticks(0),
                 Some(at) => at,
@@ -93,6 +93,11 @@ pub trait Recorder: Copy {
     #[inline(always)]
     fn limits(self) -> SpanLimits {
         SpanLimits::DEFAULT
+    }
+    /// The same as a span keeps them, for a recorder that has them ready.
+    #[inline(always)]
+    fn open_limits(self) -> OpenLimits {
+        OpenLimits::new(&self.limits())
     }
     /// The scope of its spans where it is not the exporter's default.
     #[inline(always)]
@@ -207,6 +212,13 @@ impl<'a> FinishedSpan<'a> {
         let header = unsafe { &*core::ptr::from_ref(self.header).cast() };
         (header, self.entries, self.len)
     }
+    /// Header and entries.
+    #[inline(always)]
+    pub(crate) fn exact_parts(&self) -> (&'a [MaybeUninit<u64>; HEADER], &'a [MaybeUninit<u64>]) {
+        let (header, entries, len) = self.parts();
+        // SAFETY: `new` was promised so many entries.
+        (header, unsafe { entries.get_unchecked(..len) })
+    }
     /// Words of header and entries.
     #[inline(always)]
     pub fn words(&self) -> usize {
@@ -254,26 +266,26 @@ impl SpanLimits {
 /// span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenLimits {
-    /// Attributes, events and links that are left; four, so that they are copied as one word.
-    pub(crate) left: [u16; 4],
-    /// All bits where every attribute has to be looked at: few are allowed, or its text may have to be cut.
-    pub(crate) seen: u64,
+    /// Attributes, events and links that are left, 16 bits each.
+    pub(crate) left: u64,
+    /// Whether every attribute has to be looked at: few are allowed, or its text may have to be cut.
+    pub(crate) is_careful: bool,
 }
 
 impl OpenLimits {
+    /// Of [`SpanLimits::DEFAULT`].
+    pub const DEFAULT: Self = OpenLimits::new(&SpanLimits::DEFAULT);
+
     /// Of these limits. Those of events, links and texts are asked for when they matter.
     #[inline(always)]
     pub const fn new(limits: &SpanLimits) -> Self {
         // An open span counts up to 63 attributes by their bits alone.
         let careful = limits.attribute_count < 64 || limits.attribute_value_length != u32::MAX;
         OpenLimits {
-            left: [
-                limits.attribute_count,
-                limits.event_count,
-                limits.link_count,
-                0,
-            ],
-            seen: if careful { u64::MAX } else { 0 },
+            left: limits.attribute_count as u64
+                | (limits.event_count as u64) << 16
+                | (limits.link_count as u64) << 32,
+            is_careful: careful,
         }
     }
 }

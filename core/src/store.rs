@@ -121,9 +121,8 @@ impl<const N: usize, M: Reserve> SpanRing<N, M> {
     /// As [`Ring::push_words`]; counted by the ring.
     #[inline]
     pub fn push(&self, span: FinishedSpan<'_>) -> Result<(), PushError> {
-        let (header, entries, len) = span.parts();
-        let entries = entries.get(..len).unwrap_or(&[]);
-        // SAFETY: a finished span's header and the `len` first of its entries are initialised.
+        let (header, entries) = span.exact_parts();
+        // SAFETY: a finished span's header and entries are initialised.
         unsafe { self.0.push_parts(header, entries) }
     }
     /// The reading end, if nobody has it.

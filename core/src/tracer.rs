@@ -13,7 +13,7 @@ use crate::escalation::Escalation;
 use crate::frame::DeviceCounters;
 use crate::id_generator::IdGenerator;
 use crate::record::{InstrumentationScope, LocalRecord};
-use crate::recorder::{EndedUnsampled, FinishedSpan, Recorder, SpanLimits};
+use crate::recorder::{EndedUnsampled, FinishedSpan, OpenLimits, Recorder, SpanLimits};
 use crate::ring::{DefaultReserve, Reserve};
 use crate::sampler::{Sampler, SamplingParameters, SamplingResult};
 use crate::span::SpanBuilder;
@@ -40,11 +40,14 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// assert_eq!(records.peek().map(|(sequence, record)| (sequence, record.name())), Some((0, "read sensor")));
 /// assert_eq!(TRACER.counters().started, 1);
 /// ```
+// The ring last: a Cortex-M0 reaches 124 bytes from a pointer in one instruction.
+#[repr(C)]
 pub struct Tracer<C, I, S, const N: usize, M = DefaultReserve> {
     clock: C,
     ids: I,
     sampler: S,
     limits: FromDefault,
+    has_limits: bool,
     scope: Option<&'static InstrumentationScope<'static>>,
     escalation: Option<&'static dyn Escalate>,
     started: AtomicU32,
@@ -106,6 +109,7 @@ impl<C, I, S, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
             ids,
             sampler,
             limits: FromDefault::of(SpanLimits::DEFAULT),
+            has_limits: false,
             scope: None,
             escalation: None,
             started: AtomicU32::new(0),
@@ -119,6 +123,7 @@ impl<C, I, S, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
     #[must_use]
     pub const fn with_limits(mut self, limits: SpanLimits) -> Self {
         self.limits = FromDefault::of(limits);
+        self.has_limits = true;
         self
     }
     /// Sets the scope that its spans carry. Without one they get the session's; 8 bytes of ring a span.
@@ -201,7 +206,7 @@ impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, M: Reserve> Recorder
     fn sample(self, parameters: &SamplingParameters<'_>) -> SamplingResult {
         self.sampler.should_sample(parameters)
     }
-    #[inline]
+    #[inline(always)]
     fn record(self, span: FinishedSpan<'_>) {
         // Full and too large are counted by the ring.
         let _ = self.ring.push(span);
@@ -216,6 +221,14 @@ impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, M: Reserve> Recorder
     #[inline(always)]
     fn limits(self) -> SpanLimits {
         self.limits.get()
+    }
+    #[inline(always)]
+    fn open_limits(self) -> OpenLimits {
+        if self.has_limits {
+            OpenLimits::new(&self.limits.get())
+        } else {
+            OpenLimits::DEFAULT
+        }
     }
     #[inline(always)]
     fn scope(self) -> Option<&'static InstrumentationScope<'static>> {

@@ -38,3 +38,24 @@ pub static TRACER: Tracer<Counter, DeviceIds, AlwaysOn, RING> = Tracer::new(
     DeviceIds::unset(),
     AlwaysOn,
 );
+
+/// A link as a board has one: each byte into a register.
+pub struct Uart;
+
+static REGISTER: AtomicU32 = AtomicU32::new(0);
+
+impl embedded_io::ErrorType for Uart {
+    type Error = core::convert::Infallible;
+}
+impl embedded_io::Write for Uart {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+        for byte in bytes {
+            // SAFETY: the atomic's own memory, which nobody reads.
+            unsafe { REGISTER.as_ptr().write_volatile(u32::from(*byte)) };
+        }
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}

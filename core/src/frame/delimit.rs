@@ -16,34 +16,38 @@ pub const fn cobs_overhead(len: usize) -> usize {
 }
 
 /// Encodes `buffer[from..to]` so that it starts at `buffer[out]` and ends with the delimiter; returns the
-/// end. `None` if the ranges do not fit: `out + cobs_overhead(to - from) <= from` is needed, so that the
-/// writing never overtakes the reading, and `buffer[to]`.
+/// end. `None`, and the buffer spoilt, if the ranges do not fit: `out + cobs_overhead(to - from) <= from` is
+/// needed, so that the writing never overtakes the reading, and `buffer[to]`.
 pub(crate) fn cobs_in_place(
     buffer: &mut [u8],
     out: usize,
     from: usize,
     to: usize,
 ) -> Option<usize> {
-    if to < from || out + cobs_overhead(to - from) > from || to >= buffer.len() {
+    // The overhead, but for the division.
+    let room = from.checked_sub(out)?;
+    if room * 254 <= to.checked_sub(from)? {
         return None;
     }
-    let (mut code_at, mut at, mut code) = (out, out + 1, 1u8);
-    for i in from..to {
-        let byte = *buffer.get(i)?;
-        if byte != DELIMITER {
-            *buffer.get_mut(at)? = byte;
-            at += 1;
-            code += 1;
+    let (mut out, mut from) = (out, from);
+    loop {
+        let left = buffer.get(from..to)?;
+        let most = left.get(..254).unwrap_or(left);
+        let zero = most.iter().position(|byte| *byte == DELIMITER);
+        let run = zero.unwrap_or(most.len());
+        #[expect(clippy::cast_possible_truncation, reason = "at most 255")]
+        {
+            *buffer.get_mut(out)? = run as u8 + 1;
         }
-        if byte == DELIMITER || (code == 0xff && i + 1 != to) {
-            *buffer.get_mut(code_at)? = code;
-            (code_at, code) = (at, 1);
-            at += 1;
+        move_down(buffer, from..from + run, out + 1);
+        out += run + 1;
+        from += run + zero.is_some() as usize;
+        // A zero at the very end has an empty run behind it.
+        if from == to && zero.is_none() {
+            *buffer.get_mut(out)? = DELIMITER;
+            return Some(out + 1);
         }
     }
-    *buffer.get_mut(code_at)? = code;
-    *buffer.get_mut(at)? = DELIMITER;
-    Some(at + 1)
 }
 
 /// Decodes COBS in place, without the delimiter; the length of the result. `None`: this is not COBS.

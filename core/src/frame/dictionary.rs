@@ -46,12 +46,16 @@ enum State {
 /// A text is known by its address and length, so a look-up hashes 2 words and compares addresses; the
 /// text itself is read only to announce it. About 14 bytes an entry on 32-bit targets.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Dictionary<const N: usize> {
-    texts: heapless::Vec<(&'static str, State), N>,
-    /// Open addressing, linear probing: index + 1 of a text, 0 for a free slot.
-    slots: [u16; N],
     /// Next to be announced again.
     round: usize,
+    len: usize,
+    /// The first `len` are there. (All zeros at first, so that a new table is cleared memory, not a copy.)
+    texts: [Option<&'static str>; N],
+    states: [State; N],
+    /// Open addressing, linear probing: index + 1 of a text, 0 for a free slot.
+    slots: [u16; N],
 }
 
 impl<const N: usize> Default for Dictionary<N> {
@@ -65,23 +69,25 @@ impl<const N: usize> Dictionary<N> {
     pub const fn new() -> Self {
         const { assert!(N <= 65535, "symbols are 16 bits") };
         Dictionary {
-            texts: heapless::Vec::new(),
-            slots: [0; N],
             round: 0,
+            len: 0,
+            texts: [None; N],
+            states: [State::New; N],
+            slots: [0; N],
         }
     }
     /// Symbols given out.
     pub fn len(&self) -> usize {
-        self.texts.len()
+        self.len
     }
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
+        self.len == 0
     }
     /// Forgets what was announced: each text is announced again when it is next used. For a receiver that
     /// asks, and before records are sent again.
     pub fn announce_again(&mut self) {
-        for (_, state) in &mut self.texts {
+        for state in &mut self.states {
             *state = State::New;
         }
     }
@@ -91,19 +97,21 @@ impl<const N: usize> Dictionary<N> {
         if N == 0 || text.is_empty() {
             return None;
         }
-        let mut at = hash(text) as usize % N;
+        // INVARIANT: below N, as the hash has 16 bits and N no more. No division: small cores have none.
+        let mut at = (hash(text) as usize * N) >> 16;
         for _ in 0..N {
             let slot = self.slots.get_mut(at)?;
             match (*slot as usize).checked_sub(1) {
                 None => {
-                    let symbol = Symbol::of_index(self.texts.len())?;
-                    self.texts.push((text, State::New)).ok()?;
+                    let symbol = Symbol::of_index(self.len)?;
+                    *self.texts.get_mut(self.len)? = Some(text);
+                    self.len += 1;
                     *slot = symbol.number();
                     return Some(symbol);
                 }
                 Some(index) => {
-                    let (known, _) = self.texts.get(index)?;
-                    if core::ptr::eq(*known, text) {
+                    let known = (*self.texts.get(index)?)?;
+                    if core::ptr::eq(known, text) {
                         return Symbol::of_index(index);
                     }
                 }
@@ -114,12 +122,15 @@ impl<const N: usize> Dictionary<N> {
     }
     /// The text of a symbol that [`symbol`](Self::symbol) gave.
     pub(crate) fn text(&self, symbol: Symbol) -> &'static str {
-        self.texts.get(symbol.index()).map_or("", |(text, _)| text)
+        match self.texts.get(symbol.index()) {
+            Some(Some(text)) => text,
+            _ => "",
+        }
     }
     /// Whether it has to go into the frame that is being built; asked once, it is pending.
     pub(crate) fn needs_announcement(&mut self, symbol: Symbol) -> bool {
-        match self.texts.get_mut(symbol.index()) {
-            Some((_, state)) if *state == State::New => {
+        match self.states.get_mut(symbol.index()) {
+            Some(state) if *state == State::New => {
                 *state = State::Pending;
                 true
             }
@@ -135,7 +146,7 @@ impl<const N: usize> Dictionary<N> {
         self.set(symbol, State::Announced);
     }
     fn set(&mut self, symbol: Symbol, to: State) {
-        if let Some((_, state)) = self.texts.get_mut(symbol.index()) {
+        if let Some(state) = self.states.get_mut(symbol.index()) {
             *state = to;
         }
     }
@@ -143,13 +154,13 @@ impl<const N: usize> Dictionary<N> {
     /// since [`announce_again`](Self::announce_again).
     pub(crate) fn in_turn(&self) -> Option<Symbol> {
         let (mut at, mut known) = (self.round, None);
-        for _ in 0..self.texts.len() {
-            if at >= self.texts.len() {
+        for _ in 0..self.len {
+            if at >= self.len {
                 at = 0;
             }
-            match self.texts.get(at) {
-                Some((_, State::New)) => return Symbol::of_index(at),
-                Some((_, State::Announced)) => known = known.or(Some(at)),
+            match self.states.get(at) {
+                Some(State::New) => return Symbol::of_index(at),
+                Some(State::Announced) => known = known.or(Some(at)),
                 _ => {}
             }
             at += 1;
@@ -168,7 +179,7 @@ impl<const N: usize> Dictionary<N> {
 fn hash(text: &str) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "a hash")]
     let word = (text.as_ptr().addr() as u32).rotate_left(5) ^ text.len() as u32;
-    word.wrapping_mul(0x9e37_79b1) >> 15
+    word.wrapping_mul(0x9e37_79b1) >> 16
 }
 
 /// What became of an announcement.

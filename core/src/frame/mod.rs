@@ -114,15 +114,9 @@ mod presence {
     pub(super) const COUNTERS: u32 = 1 << 1;
     /// How far before the first record the oldest is that the sender still has.
     pub(super) const KEPT: u32 = 1 << 2;
+    /// Records that wait. This bit and the eight behind it say which of the counters are not 0: pending, open,
+    /// sampled out, ring full, too large, overwritten, unsendable, lost at a reset, escalated incomplete.
     pub(super) const PENDING: u32 = 1 << 3;
-    pub(super) const OPEN: u32 = 1 << 4;
-    pub(super) const SAMPLED_OUT: u32 = 1 << 5;
-    pub(super) const RING_FULL: u32 = 1 << 6;
-    pub(super) const TOO_LARGE: u32 = 1 << 7;
-    pub(super) const OVERWRITTEN: u32 = 1 << 8;
-    pub(super) const UNSENDABLE: u32 = 1 << 9;
-    pub(super) const LOST_AT_RESET: u32 = 1 << 10;
-    pub(super) const ESCALATED_INCOMPLETE: u32 = 1 << 11;
     pub(super) const ALL: u32 = (1 << 12) - 1;
 }
 

@@ -4,14 +4,21 @@
 //! that is full stays full, a reader never goes past the end.
 
 use super::{Malformed, MalformedKind};
+use crate::record::copy;
 
 /// Bytes of the longest varint of a `u64`.
 pub(crate) const VARINT_MAX: usize = 10;
 
 /// Bytes that `value` takes as a varint.
-pub(crate) const fn varint_len(value: u64) -> usize {
-    let bits = 64 - (value | 1).leading_zeros();
-    bits.div_ceil(7) as usize
+#[inline(never)]
+pub(crate) const fn varint_len(mut value: u64) -> usize {
+    // By shifts: a count of leading zeros and a division by seven are long on small cores.
+    let mut len = 1;
+    while value > 0x7f {
+        value >>= 7;
+        len += 1;
+    }
+    len
 }
 
 /// A signed number with small absolute values as a small unsigned one.
@@ -45,13 +52,22 @@ impl<'b> Put<'b> {
     pub(crate) fn is_full(&self) -> bool {
         self.full
     }
+    #[inline(never)]
     pub(crate) fn byte(&mut self, byte: u8) {
-        self.bytes(&[byte]);
-    }
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        match self.buffer.get_mut(self.len..self.len + bytes.len()) {
+        match self.buffer.get_mut(self.len) {
             Some(to) if !self.full => {
-                to.copy_from_slice(bytes);
+                *to = byte;
+                self.len += 1;
+            }
+            _ => self.full = true,
+        }
+    }
+    #[inline(never)]
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        let room = self.buffer.get_mut(self.len..).unwrap_or_default();
+        match room.get_mut(..bytes.len()) {
+            Some(to) if !self.full => {
+                copy(to, bytes);
                 self.len += bytes.len();
             }
             _ => self.full = true,
@@ -63,23 +79,38 @@ impl<'b> Put<'b> {
             *to = byte;
         }
     }
+    #[inline(never)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "seven bits; 32 bits are left"
+    )]
     pub(crate) fn varint(&mut self, mut value: u64) {
-        loop {
-            #[expect(clippy::cast_possible_truncation, reason = "the low seven bits")]
-            let low = value as u8 & 0x7f;
+        while value >> 32 != 0 {
+            self.byte(value as u8 | 0x80);
             value >>= 7;
-            if value == 0 {
-                return self.byte(low);
-            }
-            self.byte(low | 0x80);
         }
+        self.varint32(value as u32);
+    }
+    #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
+    pub(crate) fn varint32(&mut self, mut value: u32) {
+        while value > 0x7f {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
     }
     pub(crate) fn signed(&mut self, value: i64) {
         self.varint(zigzag(value));
     }
     /// Length and bytes.
+    #[inline(never)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "longer ones fit into no buffer"
+    )]
     pub(crate) fn block(&mut self, bytes: &[u8]) {
-        self.varint(bytes.len() as u64);
+        self.varint32(bytes.len() as u32);
         self.bytes(bytes);
     }
 }

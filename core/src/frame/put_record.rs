@@ -7,11 +7,11 @@
 use super::dictionary::{Dictionary, Symbol};
 use super::primitive::{Put, varint_len};
 use super::{entry_code, record_code};
-use crate::SpanContext;
-use crate::attribute::Value;
 use crate::record::{
-    Entry, InstrumentationScope, LocalRecord, META_DURATION_UNKNOWN, META_ESCALATED,
-    META_RECORD_ONLY, SpanView, Text, TextKind,
+    InstrumentationScope, LocalRecord, META, META_DURATION_UNKNOWN, META_ESCALATED,
+    META_KIND_SHIFT, META_RECORD_ONLY, META_STATUS_SHIFT, PARENT, RawEntry, SPAN, SpanView,
+    TAG_COUNTS, TAG_EVENT, TAG_F64, TAG_FALSE, TAG_I64, TAG_ITEM_COUNTS, TAG_LINK, TAG_REF,
+    TAG_SMALL, TAG_STR, TAG_TEXT, TAG_TRUE, TAG_VALUE, TRACE, Text, TextKind, value_type,
 };
 
 /// New texts that one frame announces at most; more go inline.
@@ -20,23 +20,26 @@ const PENDING: usize = 24;
 /// The symbols that the frame under construction announces.
 #[derive(Debug)]
 pub(super) struct Pending {
-    symbols: heapless::Vec<Symbol, PENDING>,
+    len: usize,
     /// What their announcements take.
     pub(super) bytes: usize,
+    /// The first `len` are there.
+    symbols: [Option<Symbol>; PENDING],
 }
 
 impl Pending {
     pub(super) const fn new() -> Self {
         Pending {
-            symbols: heapless::Vec::new(),
+            len: 0,
             bytes: 0,
+            symbols: [None; PENDING],
         }
     }
-    pub(super) fn symbols(&self) -> &[Symbol] {
-        &self.symbols
+    pub(super) fn symbols(&self) -> impl Iterator<Item = Symbol> {
+        self.symbols.iter().map_while(|symbol| *symbol)
     }
     pub(super) fn len(&self) -> usize {
-        self.symbols.len()
+        self.len
     }
     /// Takes a text up. `false`: there is no room.
     pub(super) fn add<const N: usize>(
@@ -44,29 +47,35 @@ impl Pending {
         symbol: Symbol,
         dictionary: &Dictionary<N>,
     ) -> bool {
-        let taken = self.symbols.push(symbol).is_ok();
-        if taken {
-            self.bytes += announcement_len(symbol, dictionary.text(symbol));
-        }
-        taken
+        let Some(slot) = self.symbols.get_mut(self.len) else {
+            return false;
+        };
+        *slot = Some(symbol);
+        self.len += 1;
+        self.bytes += announcement_len(symbol, dictionary.text(symbol));
+        true
     }
     /// Takes back all but the first `len`.
+    #[inline(never)]
     pub(super) fn withdraw<const N: usize>(&mut self, len: usize, dictionary: &mut Dictionary<N>) {
-        while self.symbols.len() > len
-            && let Some(symbol) = self.symbols.pop()
-        {
-            self.bytes -= announcement_len(symbol, dictionary.text(symbol));
+        self.clear(len, |pending, symbol| {
+            pending.bytes -= announcement_len(symbol, dictionary.text(symbol));
             dictionary.withdraw(symbol);
-        }
+        });
     }
-    pub(super) fn clear(&mut self) {
-        self.symbols.clear();
-        self.bytes = 0;
+    /// Forgets all but the first `len`, each shown before it goes.
+    pub(super) fn clear(&mut self, len: usize, mut each: impl FnMut(&mut Self, Symbol)) {
+        while self.len > len {
+            self.len -= 1;
+            if let Some(symbol) = self.symbols.get_mut(self.len).and_then(Option::take) {
+                each(self, symbol);
+            }
+        }
     }
 }
 
 pub(super) fn announcement_len(symbol: Symbol, text: &str) -> usize {
-    varint_len(symbol.number() as u64) + varint_len(text.len() as u64) + text.len()
+    varint_len(symbol.number().into()) + varint_len(text.len() as u64) + text.len()
 }
 
 /// What a record is written relative to: the one before it in its frame.
@@ -90,6 +99,19 @@ impl Previous {
         flags: record_code::FIRST_FLAGS,
         scope: None,
     };
+
+    /// The record is the previous one from now on.
+    pub(super) fn set(&mut self, record: &LocalRecord<'_>) {
+        let span = record.view();
+        self.trace = [span.word(TRACE), span.word(TRACE + 1)];
+        self.parent = span.word(PARENT);
+        self.parent_is_remote = span.parent_is_remote();
+        self.end = span.end().0;
+        self.flags = span.flags().to_byte();
+        if let Some(scope) = span.scope() {
+            self.scope = Some(core::ptr::from_ref(scope).cast());
+        }
+    }
 }
 
 // The address of a scope is compared, never followed.
@@ -132,7 +154,7 @@ impl<const N: usize> Texts<'_, N> {
             None
         };
         match symbol {
-            Some(symbol) => put.varint(symbol.number() as u64),
+            Some(symbol) => put.varint32(symbol.number().into()),
             None => {
                 put.byte(0);
                 put.block(text.text.as_bytes());
@@ -141,11 +163,11 @@ impl<const N: usize> Texts<'_, N> {
     }
 }
 
-/// Writes `record` and makes it the previous one.
+/// Writes `record`, relative to the previous one.
 pub(super) fn put_record<const N: usize>(
     put: &mut Put<'_>,
     record: &LocalRecord<'_>,
-    previous: &mut Previous,
+    previous: &Previous,
     dictionary: &mut Dictionary<N>,
     pending: &mut Pending,
 ) {
@@ -157,7 +179,7 @@ pub(super) fn put_record<const N: usize>(
     let head = put.len();
     let entries = put_head(put, &span, previous, &mut texts);
     let mut count = 0u32;
-    for entry in span.entries() {
+    for entry in span.raw_entries() {
         // SAFETY: a `LocalRecord` refers to nothing but statics.
         count += unsafe { put_entry(put, entry, &span, &mut texts) } as u32;
     }
@@ -174,15 +196,15 @@ pub(super) fn put_record<const N: usize>(
 }
 
 /// Writes all before the entries; returns the second byte, still without their number.
+#[inline(never)]
 fn put_head<const N: usize>(
     put: &mut Put<'_>,
     span: &SpanView<'_>,
-    previous: &mut Previous,
+    previous: &Previous,
     texts: &mut Texts<'_, N>,
 ) -> u8 {
-    let trace = span.trace_id().to_words();
-    let id = span.span_id().to_word();
-    let parent = span.parent_id().map_or(0, |id| id.to_word());
+    let (high, low) = (span.word(TRACE), span.word(TRACE + 1));
+    let (id, parent) = (span.word(SPAN), span.word(PARENT));
     let remote = span.parent_is_remote();
     let flags = span.flags().to_byte();
     let scope = span.scope();
@@ -204,11 +226,15 @@ fn put_head<const N: usize>(
         } else {
             record_code::SCOPE_NEW
         };
-        previous.scope = scope_at;
     }
 
-    let mut first = span.kind().to_wire() | span.status().to_wire() << record_code::STATUS_SHIFT;
-    let new_trace = trace != previous.trace;
+    // Kind and status lie as on the wire.
+    const { assert!(META_STATUS_SHIFT - META_KIND_SHIFT == record_code::STATUS_SHIFT) };
+    #[expect(clippy::cast_possible_truncation, reason = "five bits")]
+    let mut first = (span.word(META) >> META_KIND_SHIFT) as u8 & 0x1f;
+    // Word by word: of arrays it would be a call.
+    let [previous_high, previous_low] = previous.trace;
+    let new_trace = high != previous_high || low != previous_low;
     let span_is_parent = id == previous.parent;
     if new_trace {
         first |= record_code::NEW_TRACE;
@@ -236,23 +262,24 @@ fn put_head<const N: usize>(
         put.byte(more);
     }
     if new_trace {
-        put.bytes(&span.trace_id().to_bytes());
+        put.bytes(span.bytes(TRACE, 16));
     }
     if !span_is_parent {
-        put.bytes(&span.span_id().to_bytes());
+        put.bytes(span.bytes(SPAN, 8));
     }
     if matches!(
         second & record_code::PARENT_MASK,
         record_code::PARENT_LOCAL | record_code::PARENT_REMOTE
     ) {
-        put.bytes(&parent.to_ne_bytes());
+        put.bytes(span.bytes(PARENT, 8));
     }
     if flags != previous.flags {
         put.byte(flags);
     }
     // Records come in the order of their ends: those lie close together.
-    put.signed(span.end().0.wrapping_sub(previous.end) as i64);
-    put.varint(span.end().0.wrapping_sub(span.start().0));
+    let end = span.end().0;
+    put.signed(end.wrapping_sub(previous.end) as i64);
+    put.varint(end.wrapping_sub(span.start().0));
     // SAFETY: a `LocalRecord` refers to nothing but statics.
     unsafe { texts.put(put, span.name_text()) };
     if more & record_code::SCOPE_NEW != 0
@@ -267,158 +294,209 @@ fn put_head<const N: usize>(
             unsafe { texts.put(put, Text { text, by_ref: true }) };
         }
     }
-    *previous = Previous {
-        trace,
-        parent,
-        parent_is_remote: remote,
-        end: span.end().0,
-        flags,
-        scope: previous.scope,
-    };
     second
 }
 
 /// Writes one entry, if it has a form of its own.
 ///
+/// From the record's words to the wire's bytes directly: through `Value`s it would take the code twice.
+///
 /// # Safety
 /// What the entry refers to must be static.
+#[inline(never)]
 unsafe fn put_entry<const N: usize>(
     put: &mut Put<'_>,
-    entry: Entry<'_>,
+    entry: RawEntry<'_>,
     span: &SpanView<'_>,
     texts: &mut Texts<'_, N>,
 ) -> bool {
-    match entry {
-        Entry::Attribute {
-            of_item,
-            key,
-            value,
-            value_by_ref,
-        } => {
-            let of_item = if of_item { entry_code::OF_ITEM } else { 0 };
-            let symbol = match value {
-                // SAFETY: the caller's promise.
-                Value::Str(text) if value_by_ref => unsafe { texts.symbol(text) },
-                _ => None,
-            };
-            let code = match symbol {
-                Some(_) => entry_code::SYMBOL,
-                None => value_code(&value),
-            };
-            put.byte(code | of_item);
-            // SAFETY: the caller's promise.
-            unsafe { texts.put(put, key) };
-            match symbol {
-                Some(symbol) => put.varint(symbol.number() as u64),
-                None => put_value(put, &value),
-            }
+    let mark = if entry.is_of_item() {
+        entry_code::OF_ITEM
+    } else {
+        0
+    };
+    let tag = entry.tag();
+    // Where the value is, and its bytes.
+    let (mut at, mut len) = (1, 8);
+    let mut code = match tag {
+        TAG_FALSE => entry_code::FALSE,
+        TAG_TRUE => entry_code::TRUE,
+        TAG_SMALL | TAG_I64 => entry_code::INT,
+        TAG_F64 => entry_code::DOUBLE,
+        TAG_STR => {
+            (at, len) = (2, entry.text_bytes().len());
+            entry_code::TEXT
         }
-        Entry::Event { name, ticks } => {
-            put.byte(entry_code::EVENT);
-            // SAFETY: the caller's promise.
-            unsafe { texts.put(put, name) };
-            put.signed(ticks.0.wrapping_sub(span.start().0) as i64);
+        TAG_REF => entry_code::SYMBOL,
+        TAG_VALUE => {
+            let word = entry.word(1);
+            #[expect(clippy::cast_possible_truncation, reason = "fields of a word")]
+            let (n, kind) = (word as u32 as usize, (word >> 32) as u8);
+            (at, len) = (2 + entry.copied_key().len().div_ceil(8), n);
+            value_code(kind)
         }
-        Entry::Link(context) => put_link(put, &context, span),
-        Entry::Text(TextKind::StatusDescription, text) => {
-            put.byte(entry_code::STATUS_DESCRIPTION);
-            put.block(text.as_bytes());
+        TAG_EVENT => entry_code::EVENT,
+        _ => return put_other(put, entry, span, mark),
+    };
+    let mut symbol = None;
+    if code == entry_code::FALSE && tag == TAG_VALUE {
+        code = entry.word(at) as u8 & entry_code::TRUE;
+    } else if code == entry_code::DOUBLE && entry.word(at) & 0xffff == 0 {
+        code = entry_code::DOUBLE_PACKED;
+    } else if code == entry_code::SYMBOL {
+        // SAFETY: the caller's promise.
+        symbol = unsafe { texts.symbol(entry.reference()) };
+        if symbol.is_none() {
+            code = entry_code::TEXT;
         }
-        Entry::Text(TextKind::TraceState, text) => {
-            put.byte(entry_code::TRACE_STATE);
-            put.block(text.as_bytes());
+    }
+    put.byte(code | mark);
+    match tag {
+        TAG_VALUE if at != 2 => {
+            put.byte(0);
+            put.block(entry.copied_key());
         }
-        Entry::ItemText(TextKind::TraceState, text) => {
-            put.byte(entry_code::TRACE_STATE | entry_code::OF_ITEM);
-            put.block(text.as_bytes());
-        }
-        Entry::ItemText(TextKind::Name, text) => {
-            put.byte(entry_code::ITEM_NAME);
-            put.block(text.as_bytes());
-        }
-        Entry::Counts(counts) => {
-            put.byte(entry_code::COUNTS);
-            for count in counts {
-                put.varint(count as u64);
-            }
-        }
-        Entry::ItemCounts(dropped) => {
-            put.byte(entry_code::ITEM_COUNTS);
-            put.varint(dropped as u64);
-        }
-        // In the head; and a text that no item has.
-        Entry::Scope(_)
-        | Entry::Text(TextKind::Name, _)
-        | Entry::ItemText(TextKind::StatusDescription, _) => return false,
+        // SAFETY: the caller's promise.
+        _ => unsafe { texts.put(put, by_ref(entry.head_text())) },
+    }
+    match (symbol, tag) {
+        (Some(symbol), _) => put.varint32(symbol.number().into()),
+        (_, TAG_REF) => put.block(entry.reference().as_bytes()),
+        (_, TAG_SMALL) => put.signed(entry.small()),
+        (_, TAG_EVENT) => put.signed(entry.word(1).wrapping_sub(span.start().0) as i64),
+        _ => put_value(put, code, entry, at, len),
     }
     true
 }
 
-fn put_link(put: &mut Put<'_>, context: &SpanContext, span: &SpanView<'_>) {
-    let same_trace = context.trace_id() == span.trace_id();
+fn by_ref(text: &str) -> Text<'_> {
+    Text { text, by_ref: true }
+}
+
+/// The code of a [`TAG_VALUE`] entry.
+fn value_code(kind: u8) -> u8 {
+    match kind {
+        value_type::I64 => entry_code::INT,
+        value_type::F64 => entry_code::DOUBLE,
+        value_type::STR => entry_code::TEXT,
+        value_type::BOOL_ARRAY => entry_code::BOOLS,
+        value_type::I64_ARRAY => entry_code::INTS,
+        value_type::F64_ARRAY => entry_code::DOUBLES,
+        value_type::STR_ARRAY => entry_code::TEXTS,
+        value_type::ANY => entry_code::ANY,
+        value_type::BOOL => entry_code::FALSE,
+        _ => entry_code::BYTES,
+    }
+}
+
+/// Writes what follows the key of a value of `len` bytes that begins in word `at`.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a record is shorter than 2^18 bytes"
+)]
+fn put_value(put: &mut Put<'_>, code: u8, entry: RawEntry<'_>, at: usize, len: usize) {
+    let end = at + len / 8;
+    match code {
+        entry_code::FALSE | entry_code::TRUE => {}
+        entry_code::DOUBLE_PACKED => put.varint(entry.word(at).swap_bytes()),
+        entry_code::INT | entry_code::INTS => {
+            if code == entry_code::INTS {
+                put.varint32(len as u32 / 8);
+            }
+            (at..end).for_each(|n| put.signed(entry.word(n) as i64));
+        }
+        entry_code::DOUBLE | entry_code::DOUBLES => {
+            if code == entry_code::DOUBLES {
+                put.varint32(len as u32 / 8);
+            }
+            (at..end).for_each(|n| put.bytes(&entry.word(n).to_le_bytes()));
+        }
+        entry_code::TEXTS => {
+            let mut rest = entry.bytes(at, len);
+            let mut count = 0;
+            while next_text(&mut rest).is_some() {
+                count += 1;
+            }
+            put.varint32(count);
+            rest = entry.bytes(at, len);
+            while let Some(text) = next_text(&mut rest) {
+                put.block(text);
+            }
+        }
+        // Also booleans: their count is that of their bytes.
+        _ => put.block(entry.bytes(at, len)),
+    }
+}
+/// The next text of a packed array.
+fn next_text<'a>(packed: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (len, rest) = packed.split_first_chunk::<4>()?;
+    let (text, rest) = rest.split_at_checked(u32::from_ne_bytes(*len) as usize)?;
+    *packed = rest;
+    Some(text)
+}
+/// Writes an entry that is neither an attribute nor an event.
+fn put_other(put: &mut Put<'_>, entry: RawEntry<'_>, span: &SpanView<'_>, mark: u8) -> bool {
+    match entry.tag() {
+        TAG_LINK => put_link(put, entry, span),
+        TAG_TEXT => return put_text(put, entry, mark),
+        TAG_COUNTS => {
+            put.byte(entry_code::COUNTS);
+            entry
+                .counts()
+                .into_iter()
+                .for_each(|count| put.varint32(count));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "32 bits")]
+        TAG_ITEM_COUNTS => {
+            put.byte(entry_code::ITEM_COUNTS);
+            put.varint32(entry.word(0) as u32);
+        }
+        // In the head.
+        _ => return false,
+    }
+    true
+}
+
+fn put_text(put: &mut Put<'_>, entry: RawEntry<'_>, mark: u8) -> bool {
+    let code = match (TextKind::from_bits(entry.word(0) >> 48 & 0x7ff), mark) {
+        (Some(TextKind::StatusDescription), 0) => entry_code::STATUS_DESCRIPTION,
+        (Some(TextKind::TraceState), _) => entry_code::TRACE_STATE | mark,
+        (Some(TextKind::Name), entry_code::OF_ITEM) => entry_code::ITEM_NAME,
+        // In the head; and a text that no item has.
+        _ => return false,
+    };
+    put.byte(code);
+    put.block(entry.text_bytes());
+    true
+}
+
+fn put_link(put: &mut Put<'_>, entry: RawEntry<'_>, span: &SpanView<'_>) {
+    let trace = [entry.word(1), entry.word(2)];
+    let own = span.trace_id().to_words();
+    let same_trace = trace[0] == own[0] && trace[1] == own[1];
+    let head = entry.word(0);
     let mut bits = 0;
-    if context.is_remote() {
+    if head & 0x100 != 0 {
         bits |= entry_code::LINK_REMOTE;
     }
     if same_trace {
         bits |= entry_code::LINK_SAME_TRACE;
     }
-    put.bytes(&[entry_code::LINK, bits, context.flags().to_byte()]);
-    if !same_trace {
-        put.bytes(&context.trace_id().to_bytes());
-    }
-    put.bytes(&context.span_id().to_bytes());
+    #[expect(clippy::cast_possible_truncation, reason = "takes the byte")]
+    put.bytes(&[entry_code::LINK, bits, head as u8]);
+    put.bytes(
+        entry
+            .bytes(1, 24)
+            .get(if same_trace { 16 } else { 0 }..)
+            .unwrap_or_default(),
+    );
 }
 
 /// Doubles whose low two bytes are zero (every `f32`, most decimals that sensors make) are shorter packed.
-fn is_packed(value: f64) -> bool {
-    value.to_bits() & 0xffff == 0
-}
-
-/// The code of a value; what follows it is [`put_value`]'s.
-pub(super) fn value_code(value: &Value<'_>) -> u8 {
-    match value {
-        Value::Bool(false) => entry_code::FALSE,
-        Value::Bool(true) => entry_code::TRUE,
-        Value::I64(_) => entry_code::INT,
-        Value::F64(v) if is_packed(*v) => entry_code::DOUBLE_PACKED,
-        Value::F64(_) => entry_code::DOUBLE,
-        Value::Str(_) | Value::Static(_) => entry_code::TEXT,
-        Value::Bytes(_) => entry_code::BYTES,
-        Value::BoolArray(_) => entry_code::BOOLS,
-        Value::I64Array(_) => entry_code::INTS,
-        Value::F64Array(_) => entry_code::DOUBLES,
-        Value::StrArray(_) => entry_code::TEXTS,
-        Value::Any(_) => entry_code::ANY,
-    }
-}
-
-pub(super) fn put_value(put: &mut Put<'_>, value: &Value<'_>) {
-    match value {
-        Value::Bool(_) => {}
-        Value::I64(v) => put.signed(*v),
-        Value::F64(v) if is_packed(*v) => put.varint(v.to_bits().swap_bytes()),
-        Value::F64(v) => put.bytes(&v.to_bits().to_le_bytes()),
-        Value::Str(text) => put.block(text.as_bytes()),
-        Value::Static(text) => put.block(text.as_bytes()),
-        Value::Bytes(bytes) | Value::Any(bytes) => put.block(bytes),
-        Value::BoolArray(items) => {
-            put.varint(items.len() as u64);
-            items.iter().for_each(|item| put.byte(*item as u8));
-        }
-        Value::I64Array(items) => {
-            put.varint(items.len() as u64);
-            items.iter().for_each(|item| put.signed(*item));
-        }
-        Value::F64Array(items) => {
-            put.varint(items.len() as u64);
-            for item in *items {
-                put.bytes(&item.to_bits().to_le_bytes());
-            }
-        }
-        Value::StrArray(texts) => {
-            put.varint(texts.iter().count() as u64);
-            texts.iter().for_each(|text| put.block(text.as_bytes()));
-        }
+pub(super) fn double_code(bits: u64) -> u8 {
+    if bits & 0xffff == 0 {
+        entry_code::DOUBLE_PACKED
+    } else {
+        entry_code::DOUBLE
     }
 }

@@ -4,7 +4,7 @@
 //! The ledger needs no message: an empty batch of records carries the counters.
 
 use super::primitive::{Put, Take};
-use super::put_record::{put_value, value_code};
+use super::put_record::double_code;
 use super::take_entries::{TextRef, Wire, take_text_ref, take_value};
 use super::{Epoch, Malformed, MalformedKind, entry_code};
 use crate::attribute::{KeyValue, Value};
@@ -247,17 +247,29 @@ impl<const N: usize> ResourceEncoder<N> {
     #[must_use = "what does not fit is not sent"]
     pub fn add<'v>(&mut self, key: &str, value: impl Into<Value<'v>>) -> bool {
         let value = value.into();
-        let code = value_code(&value);
-        if matches!(
-            code,
-            entry_code::BOOLS | entry_code::INTS | entry_code::DOUBLES | entry_code::TEXTS
-        ) {
-            return false;
-        }
+        let code = match value {
+            Value::Bool(false) => entry_code::FALSE,
+            Value::Bool(true) => entry_code::TRUE,
+            Value::I64(_) => entry_code::INT,
+            Value::F64(v) => double_code(v.to_bits()),
+            Value::Str(_) | Value::Static(_) => entry_code::TEXT,
+            Value::Bytes(_) => entry_code::BYTES,
+            Value::Any(_) => entry_code::ANY,
+            Value::BoolArray(_) | Value::I64Array(_) | Value::F64Array(_) | Value::StrArray(_) => {
+                return false;
+            }
+        };
         let mut put = Put::new(self.bytes.get_mut(self.len..).unwrap_or_default());
         put.bytes(&[code, 0]);
         put.block(key.as_bytes());
-        put_value(&mut put, &value);
+        match value {
+            Value::I64(v) => put.signed(v),
+            Value::F64(v) if code == entry_code::DOUBLE => put.bytes(&v.to_le_bytes()),
+            Value::F64(v) => put.varint(v.to_bits().swap_bytes()),
+            Value::Str(text) | Value::Static(text) => put.block(text.as_bytes()),
+            Value::Bytes(bytes) | Value::Any(bytes) => put.block(bytes),
+            _ => {}
+        }
         let fits = !put.is_full();
         if fits {
             self.len += put.len();

@@ -12,7 +12,7 @@ use crate::attribute::Value;
 use crate::context::{SpanId, TraceFlags, TraceId};
 use crate::record::{
     EntryWriter, InstrumentationScope, KEY_BITS, META_HAS_COUNTS, META_HAS_SCOPE, META_HAS_TEXT,
-    OF_ITEM, REF_BITS, Room, TextKind, pack, packs, value_type,
+    NAME_BITS, OF_ITEM, Room, TextKind, packs, value_type,
 };
 
 /// A text, or the symbol of one.
@@ -177,10 +177,10 @@ impl<'s, S: Symbols + ?Sized> Writer<'s, 's, S> {
     fn text(&mut self, kind: TextKind, mark: u64, text: &str) {
         self.whole &= EntryWriter::text(&mut self.to, kind, mark, text);
     }
-    /// The header's word for the name.
-    pub(super) fn name<'f: 's>(&mut self, name: TextRef<'f>) -> u64 {
+    /// The header's name.
+    pub(super) fn name<'f: 's>(&mut self, name: TextRef<'f>) -> &'s str {
         let copied = match self.resolve(name) {
-            Ok(text) if packs(text, REF_BITS) => return pack(text),
+            Ok(text) if packs(text, NAME_BITS) => return text,
             Ok(text) => Ok(text),
             Err(symbol) => Err(symbol),
         };
@@ -189,7 +189,12 @@ impl<'s, S: Symbols + ?Sized> Writer<'s, 's, S> {
             Ok(text) => self.text(TextKind::Name, 0, text),
             Err(symbol) => self.text(TextKind::Name, 0, symbol.as_str()),
         }
-        pack("")
+        ""
+    }
+    /// Puts an end that the header cannot say behind the entries.
+    #[cold]
+    pub(super) fn end_apart(&mut self, end: u64) {
+        self.whole &= EntryWriter::end(&mut self.to, end);
     }
     /// Puts the scope into `tail` and refers to it.
     pub(super) fn scope<'f: 's>(&mut self, scope: [TextRef<'f>; 3], tail: &'s mut [u64]) {

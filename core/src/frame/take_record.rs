@@ -10,9 +10,8 @@ use super::take_entries::{SCOPE_WORDS, Scratch, TextRef, Writer, take_text_ref};
 use super::{Malformed, MalformedKind, record_code};
 use crate::context::{TraceFlags, TraceId};
 use crate::record::{
-    END, HEADER, MAX_WORDS, META, META_DURATION_UNKNOWN, META_ESCALATED, META_RECORD_ONLY,
-    META_REMOTE_PARENT, META_STATUS_SHIFT, NAME, PARENT, SPAN, START, SpanKind, SpanView, Status,
-    TRACE, meta,
+    HEADER, MAX_WORDS, META_DURATION_UNKNOWN, META_ESCALATED, META_RECORD_ONLY, META_REMOTE_PARENT,
+    META_STATUS_SHIFT, SpanKind, SpanView, Status, close, meta, open,
 };
 
 /// Why a record could not be decoded.
@@ -215,11 +214,21 @@ impl<'f> Records<'f> {
             writer.scope(scope, tail);
         }
         self.take = writer.entries(take, &head)?;
+        let mut header = open(
+            writer.meta,
+            head.trace,
+            head.span,
+            head.parent,
+            head.start,
+            name,
+        );
+        if !close(&mut header, head.start, head.end) {
+            writer.end_apart(head.end);
+        }
 
         let Writer {
             missing,
             to: Scratch { words, len },
-            meta,
             whole,
             ..
         } = writer;
@@ -231,18 +240,11 @@ impl<'f> Records<'f> {
         let Some(record) = words.get_mut(..len).filter(|_| whole) else {
             return Err(error);
         };
-        let Some(header) = record.first_chunk_mut::<HEADER>() else {
+        let Some(to) = record.first_chunk_mut::<HEADER>() else {
             return Err(error);
         };
-        let [high, low] = head.trace;
-        header[META] = meta;
-        header[TRACE] = high;
-        header[TRACE + 1] = low;
-        header[SPAN] = head.span;
-        header[PARENT] = head.parent;
-        header[START] = head.start;
-        header[END] = head.end;
-        header[NAME] = name;
+        // SAFETY: `open` wrote all but the end, `close` that.
+        *to = header.map(|word| unsafe { word.assume_init() });
         // SAFETY: the header was written above and every entry by `EntryWriter` or like it, each wholly
         // (`whole`: none was refused), from the header to `len`. What they refer to are texts of the
         // frame ('f, which outlives 's), of the dictionary (borrowed for 's) and the scope at the end of

@@ -117,11 +117,15 @@ impl<E: Entropy> IdGenerator for RandomIds<E> {
     }
 }
 
-/// The id of a word. Zero, one word in 2^64, becomes one rather than being drawn again: a broken source
-/// must not hang the traced code. (By `max`, which LLVM sees through: no branch.)
+/// The id of a word. Zero, one word in 2^64, becomes another rather than being drawn again: a broken source
+/// must not hang the traced code. (By `max`, which LLVM sees through: no branch. It is long in 32 bits.)
 #[inline(always)]
 fn span_id_of(word: u64) -> SpanId {
-    SpanId::from_word(word.max(1)).unwrap_or(SpanId::INVALID)
+    if cfg!(target_pointer_width = "64") {
+        SpanId::from_word(word.max(1)).unwrap_or(SpanId::INVALID)
+    } else {
+        SpanId::from_word(word).unwrap_or(SpanId::INVALID)
+    }
 }
 
 /// The id of two words. Where both are zero the high one is changed, so that the low one stays uniform.

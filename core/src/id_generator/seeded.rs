@@ -6,7 +6,7 @@ use crate::clock::Extend32;
 use crate::context::{SpanId, TraceFlags, TraceId};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Four words that are set once and read by all.
+/// Two words that are set once and read by all.
 #[derive(Debug)]
 pub(super) struct Key([AtomicU32; 4]);
 

@@ -91,11 +91,12 @@ fn device_trace_ids_can_be_undone() {
         for count in 0..1000 {
             let [high, low] = ids.trace_id().0.to_words();
             let low = low.wrapping_sub(mix(high));
-            assert_eq!(high ^ mix(low.wrapping_add(GOLDEN)), device);
-            let word = unmix(low).wrapping_sub(mix(device));
+            let spread = high ^ mix(low.wrapping_add(GOLDEN));
+            assert_eq!(unmix(spread ^ mix(GOLDEN)) ^ GOLDEN, device);
+            let word = unmix(low).wrapping_sub(spread);
             assert_eq!(word, u64::from(boot) << 40 | count);
         }
-        let span = unmix(ids.span_id().to_word()) ^ mix(device ^ GOLDEN);
+        let span = unmix(ids.span_id().to_word()) ^ device::spread(device);
         assert_eq!(span, u64::from(boot) << 40 | 1000);
     }
 }

@@ -215,7 +215,7 @@ impl<'a> Visit<'a> for Body<'_, 'a> {
                     .apart(|out| counts(out, [attributes, events, links]))?;
                 self.truncated = values;
             }
-            Entry::Scope(_) => self.end_item()?,
+            Entry::Scope | Entry::End => self.end_item()?,
         }
         Ok(())
     }

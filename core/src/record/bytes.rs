@@ -8,6 +8,21 @@ pub(crate) const fn words_of(len: usize) -> usize {
     len.div_ceil(8)
 }
 
+/// Copies `from` to the start of `to`, as far as there is room: without the `memcpy` that a small program may not
+/// have otherwise (600 bytes on an M0), for the few bytes that spanlet copies at once.
+#[inline(never)]
+pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
+    #[cfg(target_pointer_width = "64")]
+    if let Some(to) = to.get_mut(..from.len()) {
+        to.copy_from_slice(from);
+    }
+    #[cfg(not(target_pointer_width = "64"))]
+    for (to, from) in to.iter_mut().zip(from) {
+        // SAFETY: a reference may be read. Volatile, or LLVM calls `memcpy` here.
+        *to = unsafe { core::ptr::from_ref(from).read_volatile() };
+    }
+}
+
 /// Moves `items[from]` down to `to`, as `copy_within` does, but with nothing in it that panics: a range that
 /// does not lie within `items` moves nothing.
 ///

@@ -3,6 +3,7 @@
 //! Input: words that a span or the decoder wrote. Output: borrowed entries, in the order in which they were
 //! written. Bound: the record's length.
 
+use super::write::SMALL_SHIFT;
 use super::*;
 use crate::attribute::{StrArray, Value};
 use crate::clock::Ticks;
@@ -30,19 +31,20 @@ pub(crate) enum Entry<'a> {
         ticks: Ticks,
     },
     Link(SpanContext),
-    Scope(&'a InstrumentationScope<'a>),
+    Scope,
     Text(TextKind, &'a str),
     ItemText(TextKind, &'a str),
     Counts([u32; 4]),
     ItemCounts(u32),
+    End,
 }
 
 /// # Safety
 /// `word` must be what `pack` made of a text that lives for `'a`.
 #[inline(always)]
-pub(super) unsafe fn packed_text<'a>(word: u64) -> &'a str {
+pub(crate) unsafe fn packed_text<'a>(word: u64) -> &'a str {
     // SAFETY: the caller's promise.
-    unsafe { text_at(unpack_address(word), (word >> 48) as usize) }
+    unsafe { text_at(layout::to_address(word), layout::packed_len(word)) }
 }
 
 /// The key or name that a head word refers to.
@@ -50,12 +52,12 @@ pub(super) unsafe fn packed_text<'a>(word: u64) -> &'a str {
 /// # Safety
 /// `head` must hold what `pack_key` made of a text that lives for `'a`.
 #[inline(always)]
-unsafe fn head_text<'a>(head: u64) -> &'a str {
+pub(super) unsafe fn head_text<'a>(head: u64) -> &'a str {
     // SAFETY: the caller's promise.
     unsafe {
         text_at(
-            unpack_address(head),
-            (head >> 48 & ((1 << KEY_BITS) - 1)) as usize,
+            layout::to_address(head),
+            (head >> layout::KEY_SHIFT & ((1 << KEY_BITS) - 1)) as usize,
         )
     }
 }
@@ -63,15 +65,14 @@ unsafe fn head_text<'a>(head: u64) -> &'a str {
 /// # Safety
 /// `address` and `len` must be those of a text that lives for `'a`, or `len` zero.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "an address of this target")]
-unsafe fn text_at<'a>(address: u64, len: usize) -> &'a str {
+pub(super) unsafe fn text_at<'a>(address: usize, len: usize) -> &'a str {
     if len == 0 {
         return "";
     }
     // SAFETY: the caller's promise.
     unsafe {
         core::str::from_utf8_unchecked(core::slice::from_raw_parts(
-            core::ptr::with_exposed_provenance(address as usize),
+            core::ptr::with_exposed_provenance(address),
             len,
         ))
     }
@@ -95,10 +96,6 @@ impl<'a> Entries<'a> {
             end: range.end,
             record: core::marker::PhantomData,
         }
-    }
-    /// Where the next entry starts, in words from `base`.
-    pub(crate) fn offset_from(&self, base: *const u64) -> usize {
-        (self.at.addr() - base.addr()) / 8
     }
 }
 
@@ -166,6 +163,10 @@ impl<'a> Entries<'a> {
             let of_item = head & OF_ITEM != 0;
             match head >> TAG_SHIFT {
                 TAG_I64 => self.simple(to, head, 2, Value::I64(*p.add(1) as i64), false),
+                TAG_SMALL if layout::HAS_SMALL => {
+                    let small = (head >> SMALL_SHIFT) as i16;
+                    self.simple(to, head, 1, Value::I64(small as i64), false)
+                }
                 TAG_REF => self.simple(to, head, 2, Value::Str(packed_text(*p.add(1))), true),
                 TAG_STR => {
                     let n = *p.add(1) as usize;
@@ -289,10 +290,7 @@ impl<'a> Entries<'a> {
                 }
                 TAG_SCOPE => {
                     self.at = p.add(1);
-                    let at = core::ptr::with_exposed_provenance::<InstrumentationScope<'a>>(
-                        unpack_address(head) as usize,
-                    );
-                    Entry::Scope(&*at)
+                    Entry::Scope
                 }
                 TAG_TEXT => {
                     let n = *p.add(1) as usize;
@@ -307,13 +305,16 @@ impl<'a> Entries<'a> {
                     }
                 }
                 TAG_COUNTS => {
-                    let (a, b) = (*p.add(1), *p.add(2));
-                    self.at = p.add(COUNTS_WORDS);
-                    Entry::Counts([a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32])
+                    self.at = p.add(layout::COUNTS_WORDS);
+                    Entry::Counts(layout::to_counts(*p.cast()))
                 }
                 TAG_ITEM_COUNTS => {
                     self.at = p.add(1);
                     Entry::ItemCounts(head as u32)
+                }
+                TAG_END if layout::HAS_SMALL => {
+                    self.at = p.add(END_WORDS);
+                    Entry::End
                 }
                 // No writer makes these; what follows cannot be understood.
                 _ => {

@@ -3,46 +3,62 @@
 //! Input: the setters of an open span, or the frame decoder. Output: words that the ring carries and
 //! that a [`SpanView`] reads. Bound: 32,767 words; what does not fit is dropped whole and counted.
 //!
-//! Eight header words, then entries. References are addresses of texts that outlive the record: of
-//! statics in records that spans write, of the decoder's dictionary in records that it rebuilds.
+//! A header, then entries. References are addresses of texts that outlive the record: of statics in
+//! records that spans write, of the decoder's dictionary in records that it rebuilds. Where they stand
+//! depends on the target's pointers: `wide` has 48 bits for an address, `narrow` 32 and so shorter records.
 //!
 //! | word | content |
 //! |---|---|
-//! | 0 [`META`] | 0–31 the ring's · 32–39 W3C flags · 40–42 kind · 43–44 status · 45 and up: `META_*` bits |
+//! | 0 [`META`] | 0–31 the ring's · 32–39 W3C flags · 40–42 kind · 43–44 status · 45–52 `META_*` bits · 53–63 narrow: length of the name |
 //! | 1–2 [`TRACE`] | trace id, bytes in memory order |
 //! | 3 [`SPAN`] / 4 [`PARENT`] | span id, parent span id (0 = root) |
-//! | 5 [`START`] / 6 [`END`] | ticks |
-//! | 7 [`NAME`] | 0–47 address, 48–63 length of the name |
+//! | 5 [`START`] | ticks |
+//! | wide 6, 7 | end in ticks; the name: 0–47 address, 48–63 length |
+//! | narrow 6 | 0–31 duration in ticks, 32–63 address of the name |
 //!
-//! An entry starts with a head word: 0–47 an address (of the key, or of an event's name), 48–58 its
-//! length, 59 [`OF_ITEM`], 60–63 the tag. Then, by tag:
+//! An entry starts with a head word: an address of the key or of an event's name and its length (wide 0–47
+//! and 48–58, narrow 0–31 and 32–42), 59 [`OF_ITEM`], 60–63 the tag. Then, by tag:
 //!
 //! | tag | more words |
 //! |---|---|
 //! | 0 false, 1 true | none |
 //! | 2 i64, 3 f64 | 1: the value |
-//! | 4 text by reference | 1: 0–47 address, 48–63 length |
+//! | 4 text by reference | 1: address and length (wide 48 and 16 bits, narrow 32 each) |
 //! | 5 text | 1: length; then its bytes, zero-padded to words |
 //! | 6 event | 1: ticks |
 //! | 7 value | 1: 0–31 length of the payload in bytes, 32–39 its type, 48–63 length of an inline key (0: the key is the head's); the key, then the payload, each padded |
 //! | 8 link | 3: trace id, span id; the head's bits 0–7 are its flags, bit 8 "remote" |
 //! | 9 scope | none; the address is that of an `InstrumentationScope` |
 //! | 10 text of the span or item | 1: length; its bytes, padded; bits 48–58 of the head say which |
-//! | 11 counts | 2: dropped attributes, events (32 bits each); dropped links, cut values |
+//! | 11 counts | wide 2: dropped attributes, events (32 bits each); dropped links, cut values · narrow 1: the first two; the others are in the head |
 //! | 12 item counts | none; bits 0–31 of the head: attributes dropped from the last event or link |
+//! | 13 small integer | narrow only: none; bits 43–58 of the head |
+//! | 14 end | narrow only: 1: ticks, where the duration needs more than 32 bits |
 //!
-//! 48 bits hold any address of 48-bit hardware (sign-extended when read) and all of a 32-bit one. An
-//! address or length that does not fit makes the entry "dropped", never wrong.
+//! 48 bits hold any address of 48-bit hardware (sign-extended when read). An address or length that does not
+//! fit makes the entry "dropped", never wrong.
 
 mod bytes;
 mod entries;
+mod raw;
 mod view;
 mod write;
 
-pub(crate) use bytes::move_down;
-pub(crate) use entries::{Entries, Entry, Text, Visit};
+#[cfg(not(target_pointer_width = "64"))]
+#[path = "narrow.rs"]
+mod layout;
+#[cfg(target_pointer_width = "64")]
+#[path = "wide.rs"]
+mod layout;
+
+pub(crate) use bytes::{copy, move_down};
+pub(crate) use entries::{Entry, Text, Visit};
+pub(crate) use layout::{HEADER, NAME_BITS, REF_BITS, RESERVED, close, off, open, pack};
+pub(crate) use raw::{RawEntries, RawEntry};
 pub use view::{Attributes, EventView, Events, LinkView, Links, LocalRecord, SpanView};
-pub(crate) use write::{EVENT_WORDS, EntryWriter, LINK_WORDS, NEVER, Room};
+pub(crate) use write::{END_WORDS, EVENT_WORDS, EntryWriter, LINK_WORDS, NEVER, Room};
+#[cfg(not(target_pointer_width = "64"))]
+pub(crate) use {entries::packed_text, layout::put_name};
 
 use crate::context::TraceFlags;
 
@@ -170,10 +186,6 @@ pub(crate) const TRACE: usize = 1;
 pub(crate) const SPAN: usize = 3;
 pub(crate) const PARENT: usize = 4;
 pub(crate) const START: usize = 5;
-pub(crate) const END: usize = 6;
-pub(crate) const NAME: usize = 7;
-/// Words of the header.
-pub(crate) const HEADER: usize = 8;
 /// Words of the longest record: what the ring's length field holds.
 pub(crate) const MAX_WORDS: usize = 0x7fff;
 
@@ -195,6 +207,9 @@ pub(crate) const META_DURATION_UNKNOWN: u64 = 1 << 50;
 /// A scope entry follows: the scope is not the tracer's own.
 pub(crate) const META_HAS_SCOPE: u64 = 1 << 51;
 
+/// The end follows as an entry: it does not fit into the header.
+pub(crate) const META_END_APART: u64 = 1 << 52;
+
 pub(crate) const META_FLAGS_SHIFT: u32 = 32;
 pub(crate) const META_KIND_SHIFT: u32 = 40;
 pub(crate) const META_STATUS_SHIFT: u32 = 43;
@@ -213,12 +228,11 @@ pub(crate) const TAG_SCOPE: u64 = 9;
 pub(crate) const TAG_TEXT: u64 = 10;
 pub(crate) const TAG_COUNTS: u64 = 11;
 pub(crate) const TAG_ITEM_COUNTS: u64 = 12;
+pub(crate) const TAG_SMALL: u64 = 13;
+pub(crate) const TAG_END: u64 = 14;
 
 /// The entry belongs to the last event or link, not to the span.
 pub(crate) const OF_ITEM: u64 = 1 << 59;
-
-/// Words that the counts entry takes.
-pub(crate) const COUNTS_WORDS: usize = 3;
 
 /// Which text of the span or item a [`TAG_TEXT`] entry is: bits 48–58 of its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,35 +278,13 @@ pub(crate) mod value_type {
     pub(crate) const ANY: u8 = 9;
 }
 
-/// Statics of these targets always have 48-bit addresses (their kernels hand out more only to a program
-/// that asks `mmap` for it); elsewhere every entry is checked, 3 instructions.
-const ADDRESS_FITS: bool = cfg!(any(
-    target_pointer_width = "32",
-    target_arch = "x86_64",
-    target_arch = "aarch64"
-));
-
 /// Bits of a key's length in a head word.
 pub(crate) const KEY_BITS: u32 = 11;
-/// Bits of a referenced text's length, and of the name's.
-pub(crate) const REF_BITS: u32 = 16;
 
-/// Whether `text` fits into 48 bits of address and `len_bits` of length.
+/// Whether a reference with `len_bits` for the length can say `text`.
 #[inline(always)]
 pub(crate) fn packs(text: &str, len_bits: u32) -> bool {
-    text.len() >> len_bits == 0 && (ADDRESS_FITS || unpack_address(address(text)) == address(text))
-}
-#[inline(always)]
-pub(crate) fn pack(text: &str) -> u64 {
-    address(text) << 16 >> 16 | (text.len() as u64) << 48
-}
-#[inline(always)]
-pub(crate) fn address(text: &str) -> u64 {
-    text.as_ptr().expose_provenance() as u64
-}
-#[inline(always)]
-pub(crate) const fn unpack_address(word: u64) -> u64 {
-    ((word << 16) as i64 >> 16) as u64
+    text.len() as u64 >> len_bits == 0 && layout::address_fits(text.as_ptr().expose_provenance())
 }
 
 /// The META word's part that is known when a span starts.

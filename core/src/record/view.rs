@@ -3,7 +3,7 @@
 //! Input: words that a span or the decoder wrote. Output: borrowed values. Bound: the record's length;
 //! iterators end with it.
 
-use super::entries::{Entries, Entry, Text, packed_text};
+use super::entries::{Entries, Entry, Text, text_at};
 use super::*;
 use crate::attribute::KeyValue;
 use crate::clock::Ticks;
@@ -28,10 +28,21 @@ impl<'a> SpanView<'a> {
     }
 
     #[inline(always)]
-    fn word(&self, i: usize) -> u64 {
+    pub(crate) fn word(&self, i: usize) -> u64 {
         debug_assert!(i < HEADER);
         // SAFETY: `new` checked that the header is there.
         unsafe { *self.words.get_unchecked(i) }
+    }
+    #[inline(always)]
+    fn header(&self) -> &'a Header {
+        // SAFETY: `new` checked that the header is there.
+        unsafe { &*self.words.as_ptr().cast() }
+    }
+    /// `len` bytes of the header from word `i` on: of ids, which lie in memory order.
+    pub(crate) fn bytes(&self, i: usize, len: usize) -> &'a [u8] {
+        debug_assert!(i + len.div_ceil(8) <= HEADER);
+        // SAFETY: `new` checked that the header is there.
+        unsafe { core::slice::from_raw_parts(self.words.as_ptr().add(i).cast(), len) }
     }
     /// Header and entries.
     #[inline(always)]
@@ -72,7 +83,16 @@ impl<'a> SpanView<'a> {
     /// When it ended.
     #[inline(always)]
     pub fn end(&self) -> Ticks {
-        Ticks(self.word(END))
+        match layout::end(self.header()) {
+            Some(end) => Ticks(end),
+            None => self.end_apart(),
+        }
+    }
+    #[cold]
+    #[inline(never)]
+    fn end_apart(&self) -> Ticks {
+        let entry = self.raw_entries().find(|entry| entry.tag() == TAG_END);
+        entry.map_or(self.start(), |entry| Ticks(entry.word(1)))
     }
     /// The W3C flags.
     #[inline(always)]
@@ -116,7 +136,10 @@ impl<'a> SpanView<'a> {
             };
         }
         // SAFETY: see `new`.
-        let text = unsafe { packed_text(self.word(NAME)) };
+        let text = unsafe {
+            let (address, len) = layout::name(self.header());
+            text_at(address, len)
+        };
         Text { text, by_ref: true }
     }
     /// Why the status is an error, if somebody said; `None` with any other status.
@@ -142,10 +165,17 @@ impl<'a> SpanView<'a> {
     #[cold]
     fn text(&self, kind: TextKind) -> Option<&'a str> {
         // The last one counts: a name or description set twice.
-        self.entries().fold(None, |found, entry| match entry {
-            Entry::Text(k, text) if k == kind => Some(text),
-            _ => found,
-        })
+        let entry = self
+            .raw_entries()
+            .filter(|entry| entry.is_text(kind))
+            .last()?;
+        // SAFETY: see `new`.
+        Some(unsafe { core::str::from_utf8_unchecked(entry.text_bytes()) })
+    }
+    #[inline(always)]
+    pub(crate) fn raw_entries(&self) -> RawEntries<'a> {
+        // SAFETY: `new` checked that the header is there; its contract is that of `of`.
+        unsafe { RawEntries::of(self.words.get_unchecked(HEADER..)) }
     }
     /// The library that made the span, where it is not the tracer's own scope.
     #[inline(always)]
@@ -153,10 +183,10 @@ impl<'a> SpanView<'a> {
         if !self.has(META_HAS_SCOPE) {
             return None;
         }
-        self.entries().find_map(|entry| match entry {
-            Entry::Scope(scope) => Some(scope),
-            _ => None,
-        })
+        let entry = self.raw_entries().find(|entry| entry.tag() == TAG_SCOPE)?;
+        let at = layout::to_address(entry.word(0));
+        // SAFETY: see `new`.
+        Some(unsafe { &*core::ptr::with_exposed_provenance::<InstrumentationScope<'a>>(at) })
     }
     fn counts(&self) -> [u32; 4] {
         if !self.has(META_HAS_COUNTS) {

@@ -31,6 +31,7 @@ impl EntryWriter {
         }
         match value {
             Value::Bool(_) => 1,
+            Value::I64(v) if is_small(*v) => 1,
             Value::I64(_) | Value::F64(_) => 2,
             Value::Static(text) => {
                 if packs(text, REF_BITS) {
@@ -68,6 +69,10 @@ impl EntryWriter {
                 Value::Bool(v) => {
                     let tag = if v { TAG_TRUE } else { TAG_FALSE };
                     slot.write(key | tag << TAG_SHIFT);
+                }
+                Value::I64(v) if is_small(v) => {
+                    let bits = (v as u64 & 0xffff) << SMALL_SHIFT;
+                    slot.write(key | bits | TAG_SMALL << TAG_SHIFT);
                 }
                 Value::I64(v) => {
                     slot.write(key | TAG_I64 << TAG_SHIFT);
@@ -165,13 +170,13 @@ impl EntryWriter {
     /// Writes a reference to the scope, which must outlive the record.
     #[inline(always)]
     pub(crate) fn scope(to: &mut impl Room, scope: &InstrumentationScope<'_>) -> bool {
-        let at = core::ptr::from_ref(scope).expose_provenance() as u64;
-        if !ADDRESS_FITS && unpack_address(at) != at {
+        let at = core::ptr::from_ref(scope).expose_provenance();
+        if !layout::address_fits(at) {
             return false;
         }
         let Some(slot) = to.room(1) else { return false };
         // SAFETY: one word was granted.
-        unsafe { slot.write(at << 16 >> 16 | TAG_SCOPE << TAG_SHIFT) };
+        unsafe { slot.write(layout::of_address(at) | TAG_SCOPE << TAG_SHIFT) };
         true
     }
 
@@ -224,15 +229,26 @@ impl EntryWriter {
     }
 
     /// Writes the span's counts of what was dropped: attributes, events, links, cut values.
-    pub(crate) fn counts(to: &mut impl Room, [a, b, c, d]: [u32; 4]) -> bool {
-        let Some(slot) = to.room(COUNTS_WORDS) else {
+    pub(crate) fn counts(to: &mut impl Room, counts: [u32; 4]) -> bool {
+        let mut words = layout::counts(counts);
+        let Some(slot) = to.room(words.len()) else {
             return false;
         };
-        // SAFETY: three words were granted.
+        words[0] |= TAG_COUNTS << TAG_SHIFT;
+        // SAFETY: as many words were granted.
+        unsafe { slot.cast::<[u64; layout::COUNTS_WORDS]>().write(words) };
+        true
+    }
+
+    /// Writes the span's end, which [`close`] could not.
+    pub(crate) fn end(to: &mut impl Room, ticks: u64) -> bool {
+        let Some(slot) = to.room(END_WORDS) else {
+            return false;
+        };
+        // SAFETY: two words were granted.
         unsafe {
-            slot.write(TAG_COUNTS << TAG_SHIFT);
-            slot.add(1).write(a as u64 | (b as u64) << 32);
-            slot.add(2).write(c as u64 | (d as u64) << 32);
+            slot.write(TAG_END << TAG_SHIFT);
+            slot.add(1).write(ticks);
         }
         true
     }
@@ -262,10 +278,23 @@ pub(crate) const EVENT_WORDS: usize = 2;
 /// Words of a link without attributes.
 pub(crate) const LINK_WORDS: usize = 4;
 
+/// Words of an end that lies apart.
+pub(crate) const END_WORDS: usize = 2;
+
 /// A key in the head's bits; `packs(key, KEY_BITS)` must hold.
 #[inline(always)]
 pub(crate) fn pack_key(key: &str) -> u64 {
     pack(key)
+}
+
+/// Where in its head a small integer stands: behind the key.
+pub(super) const SMALL_SHIFT: u32 = layout::KEY_SHIFT + KEY_BITS;
+
+/// Whether an integer is kept in its head.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "that is the question")]
+fn is_small(value: i64) -> bool {
+    layout::HAS_SMALL && value as i16 as i64 == value
 }
 
 /// Bytes of the value after the two head words of a [`TAG_VALUE`] entry.

@@ -29,7 +29,11 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 /// Words that the fast path copies without a loop: what every span's record has.
-const FIXED: usize = 8;
+const FIXED: usize = if cfg!(target_pointer_width = "64") {
+    8
+} else {
+    7
+};
 /// The fast path copies this many words at a time.
 const GROUP: usize = 4;
 

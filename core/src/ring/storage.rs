@@ -87,8 +87,21 @@ impl<const N: usize> Memory<N> {
                     .read_volatile(),
             );
         }
+        let rest = words.get(1..).unwrap_or(&[]);
+        #[cfg(not(any(step, target_pointer_width = "64")))]
+        if let Some(six) = rest.first_chunk::<6>()
+            && rest.len() == 6
+        {
+            // The header of every span, in a few load and store multiples.
+            // SAFETY: as above.
+            unsafe {
+                let to = self.word(pos.wrapping_add(1)).cast();
+                core::ptr::copy_nonoverlapping::<[MaybeUninit<u64>; 6]>(six, to, 1);
+            }
+            return;
+        }
         // SAFETY: as above.
-        unsafe { self.copy_words(pos.wrapping_add(1), words.get(1..).unwrap_or(&[])) };
+        unsafe { self.copy_words(pos.wrapping_add(1), rest) };
     }
 
     /// Copies what follows of a record.

@@ -71,17 +71,23 @@ impl<R: Recorder, B: SpanBuf> ParentContext for Span<R, B> {
 /// lets the sampler see them, which is the preferred way.
 #[must_use = "a builder records nothing until `start`"]
 pub struct SpanBuilder<'b, R: Recorder> {
-    rec: R,
-    name: &'static str,
-    kind: SpanKind,
-    parent: Option<SpanContext>,
+    pub(super) rec: R,
+    pub(super) head: Head<'b>,
+    pub(super) attributes: &'b [KeyValue<'b>],
+    pub(super) links: &'b [SpanContext],
+}
+
+/// What a span starts with besides attributes and links.
+#[derive(Clone, Copy)]
+pub(super) struct Head<'b> {
+    pub(super) name: &'static str,
+    pub(super) kind: SpanKind,
+    pub(super) parent: Option<SpanContext>,
     /// Whether `parent` says it, and not the recorder's current context.
-    has_parent: bool,
-    trace_state: Option<&'b str>,
-    start: Option<Ticks>,
-    scope: Option<&'static InstrumentationScope<'static>>,
-    attributes: &'b [KeyValue<'b>],
-    links: &'b [SpanContext],
+    pub(super) has_parent: bool,
+    pub(super) trace_state: Option<&'b str>,
+    pub(super) start: Option<Ticks>,
+    pub(super) scope: Option<&'static InstrumentationScope<'static>>,
 }
 
 impl<'b, R: Recorder> SpanBuilder<'b, R> {
@@ -90,13 +96,15 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
     pub fn new(rec: R, name: &'static str) -> Self {
         SpanBuilder {
             rec,
-            name,
-            kind: SpanKind::Internal,
-            parent: None,
-            has_parent: false,
-            trace_state: None,
-            start: None,
-            scope: None,
+            head: Head {
+                name,
+                kind: SpanKind::Internal,
+                parent: None,
+                has_parent: false,
+                trace_state: None,
+                start: None,
+                scope: None,
+            },
             attributes: &[],
             links: &[],
         }
@@ -104,35 +112,35 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
     /// Sets the kind.
     #[inline(always)]
     pub fn kind(mut self, kind: SpanKind) -> Self {
-        self.kind = kind;
+        self.head.kind = kind;
         self
     }
     /// Makes it a child of `parent`, with its trace state; a parent without a context makes it a root.
     #[inline(always)]
     pub fn parent(mut self, parent: &'b (impl ParentContext + ?Sized)) -> Self {
-        self.parent = parent.span_context();
-        self.has_parent = true;
-        self.trace_state = parent.trace_state();
+        self.head.parent = parent.span_context();
+        self.head.has_parent = true;
+        self.head.trace_state = parent.trace_state();
         self
     }
     /// Sets the library that it belongs to, instead of the recorder's scope.
     #[inline(always)]
     pub fn scope(mut self, scope: &'static InstrumentationScope<'static>) -> Self {
-        self.scope = Some(scope);
+        self.head.scope = Some(scope);
         self
     }
     /// Makes it the root of a new trace.
     #[inline(always)]
     pub fn root(mut self) -> Self {
-        self.parent = None;
-        self.has_parent = true;
-        self.trace_state = None;
+        self.head.parent = None;
+        self.head.has_parent = true;
+        self.head.trace_state = None;
         self
     }
     /// Sets the start time, instead of the moment of [`start`](Self::start).
     #[inline(always)]
     pub fn start_time(mut self, at: Ticks) -> Self {
-        self.start = Some(at);
+        self.head.start = Some(at);
         self
     }
     /// Sets attributes that the sampler sees too.
@@ -148,31 +156,37 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
         self
     }
 
-    /// Starts the span.
+    /// Starts the span, in line.
     #[inline(always)]
-    pub fn start<B: SpanBuf>(self) -> Span<R, B> {
-        let rec = self.rec;
+    pub(super) fn start_here<B: SpanBuf>(self) -> Span<R, B> {
+        let (rec, head) = (self.rec, self.head);
         if !R::ENABLED || !rec.is_enabled() {
-            return Span::off(rec, self.parent.filter(SpanContext::is_valid));
+            return Span::off(rec, head.parent.filter(SpanContext::is_valid));
         }
-        let parent = if self.has_parent {
-            self.parent
+        let parent = if head.has_parent {
+            head.parent
         } else {
             rec.current()
         };
+        // A device works with the parent that is left, in the same code.
+        #[cfg(not(target_pointer_width = "64"))]
+        let parent = parent.filter(SpanContext::is_valid);
+        #[cfg(target_pointer_width = "64")]
         if let Some(parent) = &parent
             && !parent.is_valid()
         {
             // By parts: a builder that the call sees would have to lie in memory for the usual way too.
             return SpanBuilder {
                 rec,
-                name: self.name,
-                kind: self.kind,
-                parent: None,
-                has_parent: true,
-                trace_state: None,
-                start: self.start,
-                scope: self.scope,
+                head: Head {
+                    name: head.name,
+                    kind: head.kind,
+                    parent: None,
+                    has_parent: true,
+                    trace_state: None,
+                    start: head.start,
+                    scope: head.scope,
+                },
                 attributes: self.attributes,
                 links: self.links,
             }
@@ -184,7 +198,7 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
             Some(parent) => (parent.trace_id(), parent.flags()),
             None => rec.trace_id(),
         };
-        let scope = match self.scope {
+        let scope = match head.scope {
             Some(scope) => Some(scope),
             None => rec.scope(),
         };
@@ -198,15 +212,15 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
                 parent: parent.as_ref(),
                 trace_id,
                 is_random: flags.is_random(),
-                name: self.name,
-                kind: self.kind,
+                name: head.name,
+                kind: head.kind,
                 attributes: self.attributes,
-                trace_state: self.trace_state,
+                trace_state: head.trace_state,
             },
-            self.start,
+            head.start,
         );
         let sampled = matches!(sampling.decision, SamplingDecision::RecordAndSample);
-        let mut bits = meta(flags.with_sampled(sampled), self.kind);
+        let mut bits = meta(flags.with_sampled(sampled), head.kind);
         let [high, low] = trace_id.to_words();
         let ids = [high, low, span_id.to_word()];
         if matches!(sampling.decision, SamplingDecision::Drop) {
@@ -222,46 +236,61 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
         if !sampled {
             bits |= META_RECORD_ONLY;
         }
-        let name = if packs(self.name, REF_BITS) {
-            pack(self.name)
+        let name = if packs(head.name, NAME_BITS) {
+            head.name
         } else {
-            pack("")
+            ""
         };
         // Made where it is used: one that the call sees would have to lie in memory for both.
-        let words = || [bits, high, low, span_id.to_word(), parent_word, at.0, name];
+        let header = || {
+            open(
+                bits,
+                [high, low],
+                span_id.to_word(),
+                parent_word,
+                at.0,
+                name,
+            )
+        };
         if scope.is_some()
-            || self.trace_state.is_some()
+            || head.trace_state.is_some()
             || matches!(sampling.threshold, ThresholdUpdate::Set(_))
             || !self.attributes.is_empty()
             || !self.links.is_empty()
         {
             return Span::start_with(
                 rec,
-                words(),
+                header(),
                 limits,
                 &Extras {
                     scope,
-                    trace_state: self.trace_state,
+                    trace_state: head.trace_state,
                     threshold: sampling.threshold,
                     // By pointer, chosen here: with a sampler that never sets a threshold the code that edits
-                    // trace states (12 KiB on an M0) is not linked.
+                    // trace states (12 KiB on an M0) is not linked, nor attributes' where there are none.
                     write_state: match sampling.threshold {
                         ThresholdUpdate::Keep => Span::keep_trace_state,
                         _ => Span::update_trace_state,
+                    },
+                    write_items: if self.attributes.is_empty() && self.links.is_empty() {
+                        Span::no_items
+                    } else {
+                        Span::begin_items
                     },
                     attributes: self.attributes,
                     links: self.links,
                 },
             );
         }
-        Span::recording(rec, words(), limits)
+        Span::recording(rec, header(), limits)
     }
 
     /// The child of nobody, out of line: with it in line, each child's ids would be chosen from two.
+    #[cfg(target_pointer_width = "64")]
     #[cold]
     #[inline(never)]
     fn start_root<B: SpanBuf>(self) -> Span<R, B> {
-        self.root().start()
+        self.root().start_here()
     }
 }
 
@@ -271,65 +300,60 @@ pub(super) struct Extras<'b, R: Recorder, B: SpanBuf> {
     pub(super) trace_state: Option<&'b str>,
     pub(super) threshold: ThresholdUpdate,
     pub(super) write_state: fn(&mut Span<R, B>, &str, ThresholdUpdate),
+    write_items: fn(&mut Span<R, B>, &[KeyValue<'_>], &[SpanContext]),
     attributes: &'b [KeyValue<'b>],
     links: &'b [SpanContext],
 }
 
 impl<R: Recorder, B: SpanBuf> Span<R, B> {
-    /// An open span without entries; `words` are those of its header up to the start, and the name's.
+    /// An open span without entries.
     #[inline(always)]
-    fn recording(rec: R, words: [u64; 7], limits: OpenLimits) -> Self {
-        let [meta, high, low, span, parent, start, name] = words.map(MaybeUninit::new);
-        // INVARIANT: the layout of `record`: META, TRACE (two words), SPAN, PARENT, START, END, NAME.
-        const { assert!(META == 0 && TRACE == 1 && SPAN == 3 && PARENT == 4 && START == 5) };
-        const { assert!(END == 6 && NAME == 7 && HEADER == 8) };
+    fn recording(rec: R, header: [MaybeUninit<u64>; HEADER], limits: OpenLimits) -> Self {
         Span {
-            header: [
-                meta,
-                high,
-                low,
-                span,
-                parent,
-                start,
-                MaybeUninit::uninit(),
-                name,
-            ],
+            header,
             rec,
             pos: 0,
             left: limits.left,
-            seen: limits.seen,
+            seen: if limits.is_careful { ALL_SEEN } else { 0 },
             dropped: MaybeUninit::uninit(),
             buf: B::new(),
         }
     }
     /// An open span with whatever it starts with.
     #[inline(never)]
-    fn start_with(rec: R, words: [u64; 7], limits: OpenLimits, extras: &Extras<'_, R, B>) -> Self {
-        let mut span = Span::recording(rec, words, limits);
+    fn start_with(
+        rec: R,
+        header: [MaybeUninit<u64>; HEADER],
+        limits: OpenLimits,
+        extras: &Extras<'_, R, B>,
+    ) -> Self {
+        let mut span = Span::recording(rec, header, limits);
         if extras.scope.is_some()
             || extras.trace_state.is_some()
             || matches!(extras.threshold, ThresholdUpdate::Set(_))
         {
             span.begin_with(extras);
         }
-        for kv in extras.attributes {
-            span.attribute(kv.key, kv.value);
-        }
-        for link in extras.links {
-            span.add_link(link, &[]);
-        }
+        (extras.write_items)(&mut span, extras.attributes, extras.links);
         span
+    }
+    fn no_items(&mut self, _: &[KeyValue<'_>], _: &[SpanContext]) {}
+    fn begin_items(&mut self, attributes: &[KeyValue<'_>], links: &[SpanContext]) {
+        for kv in attributes {
+            self.attribute(kv.key, kv.value);
+        }
+        for link in links {
+            self.add_link(link, &[]);
+        }
     }
     /// A span that its sampler has dropped: ids and flags.
     #[inline(always)]
     fn not_recording(rec: R, meta: u64, [high, low, span]: [u64; 3]) -> Self {
-        let none = MaybeUninit::uninit();
-        let [meta, high, low, span] = [meta, high, low, span].map(MaybeUninit::new);
         Span {
-            header: [meta, high, low, span, none, none, none, none],
+            header: off(meta, [high, low], span),
             rec,
             pos: OFF,
-            left: [0; 4],
+            left: 0,
             seen: 0,
             dropped: MaybeUninit::uninit(),
             buf: B::new(),
@@ -338,17 +362,31 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// A span that records nothing and has the context of its parent, or an invalid one.
     #[inline(always)]
     pub fn off(rec: R, parent: Option<SpanContext>) -> Self {
-        let (bits, ids) = match parent {
-            Some(parent) => {
-                let [high, low] = parent.trace_id().to_words();
-                (parent.flags(), [high, low, parent.span_id().to_word()])
-            }
-            None => (TraceFlags::NONE, [0; 3]),
-        };
-        Span::not_recording(rec, meta(bits, SpanKind::Internal), ids)
+        let (meta, ids) = off_words(parent.as_ref());
+        Span::not_recording(rec, meta, ids)
+    }
+    /// Makes it one.
+    #[cfg(not(target_pointer_width = "64"))]
+    pub(super) fn set_off(&mut self, parent: Option<&SpanContext>) {
+        let (meta, [high, low, span]) = off_words(parent);
+        self.header = off(meta, [high, low], span);
+        self.pos = OFF;
     }
     #[cold]
     fn own_trace_state(&self) -> Option<&str> {
         self.text_of(TextKind::TraceState)
     }
+}
+
+/// META word and ids of a span that records nothing.
+#[inline(always)]
+fn off_words(parent: Option<&SpanContext>) -> (u64, [u64; 3]) {
+    let (flags, ids) = match parent {
+        Some(parent) => {
+            let [high, low] = parent.trace_id().to_words();
+            (parent.flags(), [high, low, parent.span_id().to_word()])
+        }
+        None => (TraceFlags::NONE, [0; 3]),
+    };
+    (meta(flags, SpanKind::Internal), ids)
 }

@@ -53,9 +53,9 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     pub(super) fn more_room(&mut self, end: usize) -> bool {
         let used = self.pos as usize;
         self.pos != OFF
-            && end + COUNTS_WORDS <= MAX_WORDS - HEADER
-            && self.buf.grow(used, end + COUNTS_WORDS)
-            && end + COUNTS_WORDS <= self.buf.words().len()
+            && end + RESERVED <= MAX_WORDS - HEADER
+            && self.buf.grow(used, end + RESERVED)
+            && end + RESERVED <= self.buf.words().len()
     }
 
     #[cold]
@@ -80,6 +80,10 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     pub(super) fn no_room_for_attribute(&mut self) {
         self.count(Dropped::Attribute);
     }
+    #[cfg(not(target_pointer_width = "64"))]
+    pub(super) fn count_cut(&mut self) {
+        self.count(Dropped::Value);
+    }
     #[cold]
     #[inline(never)]
     pub(super) fn drop_event(&mut self) {
@@ -87,8 +91,8 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     }
 
     /// Attributes that may still be added.
-    fn attributes_left(&self) -> u32 {
-        let left = u32::from(self.left[ATTRIBUTES]);
+    pub(super) fn attributes_left(&self) -> u32 {
+        let left = u32::from(self.left(ATTRIBUTES));
         if self.seen & CAREFUL != 0 {
             left
         } else {
@@ -96,7 +100,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         }
     }
     /// Takes note of an attribute that was added in a careful way. There must have been one left.
-    fn saw_carefully(&mut self, bit: u64) {
+    pub(super) fn saw_carefully(&mut self, bit: Seen) {
         if self.seen & (CAREFUL | bit) == 0 {
             self.seen |= bit;
             return;
@@ -104,15 +108,15 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         let left = self.attributes_left().saturating_sub(1);
         if left <= CAREFUL.trailing_zeros() {
             self.seen = ALL_SEEN;
-            self.left[ATTRIBUTES] = u16::try_from(left).unwrap_or(0);
+            self.left = self.left >> 16 << 16 | u64::from(left & 0xffff);
         } else {
-            self.left[ATTRIBUTES] = self.left[ATTRIBUTES].saturating_sub(1);
+            self.left -= (self.left(ATTRIBUTES) != 0) as u64;
         }
     }
 
     /// A key that may have been set before, or one too many, or an empty one, or a text that may be too long.
-    #[cold]
-    #[inline(never)]
+    #[cfg_attr(target_pointer_width = "64", cold, inline(never))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(always))]
     pub(super) fn attribute_carefully(&mut self, key: &'static str, value: Value<'_>) {
         if key.is_empty() {
             return self.count(Dropped::Attribute);
@@ -125,7 +129,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             value
         };
         let n = EntryWriter::attribute_words(key, &value);
-        let old = self.find_key(key);
+        let old = self.find_key(key.as_bytes());
         if self.attributes_left() == 0 && old.is_none() {
             return self.count(Dropped::Attribute);
         }
@@ -138,32 +142,6 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         if old.is_none() {
             self.saw_carefully(key_bit(key));
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    pub(super) fn bool_carefully(&mut self, key: &'static str, value: bool) {
-        self.attribute_carefully(key, Value::Bool(value));
-    }
-    #[cold]
-    #[inline(never)]
-    pub(super) fn i64_carefully(&mut self, key: &'static str, value: i64) {
-        self.attribute_carefully(key, Value::I64(value));
-    }
-    #[cold]
-    #[inline(never)]
-    pub(super) fn f64_carefully(&mut self, key: &'static str, value: f64) {
-        self.attribute_carefully(key, Value::F64(value));
-    }
-    #[cold]
-    #[inline(never)]
-    pub(super) fn text_carefully(&mut self, key: &'static str, value: &str) {
-        self.attribute_carefully(key, Value::Str(value));
-    }
-    #[cold]
-    #[inline(never)]
-    pub(super) fn static_carefully(&mut self, key: &'static str, value: &'static str) {
-        self.attribute_carefully(key, Value::Static(value));
     }
 
     /// Sets an attribute whose key is not constant: the key is copied too.
@@ -192,7 +170,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         };
         let bit = key_bit(key);
         let old = if self.seen & bit != 0 {
-            self.find_key(key)
+            self.find_key(key.as_bytes())
         } else {
             None
         };
@@ -209,49 +187,48 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         }
     }
 
-    /// The words, from and to, of the entry that `is` finds.
-    fn find(&self, is: impl Fn(&Entry<'_>) -> bool) -> Option<(usize, usize)> {
-        let words = self.buf.words().get(..self.pos as usize)?;
-        let base = words.as_ptr().cast::<u64>();
+    fn raw_entries(&self) -> RawEntries<'_> {
+        let words = self.buf.words().get(..self.pos as usize).unwrap_or(&[]);
         // SAFETY: the words up to `pos` are whole entries that this span wrote, and what they refer to is
         // static.
-        let mut entries = unsafe { Entries::of(core::slice::from_raw_parts(base, words.len())) };
-        loop {
-            let from = entries.offset_from(base);
-            if is(&entries.next()?) {
-                return Some((from, entries.offset_from(base)));
-            }
+        unsafe {
+            RawEntries::of(core::slice::from_raw_parts(
+                words.as_ptr().cast(),
+                words.len(),
+            ))
         }
+    }
+    /// The words, from and to, of the entry that `is` finds.
+    #[inline(always)]
+    fn find(&self, is: impl Fn(RawEntry<'_>) -> bool) -> Option<(usize, usize)> {
+        let mut from = 0;
+        for entry in self.raw_entries() {
+            let to = from + entry.words();
+            if is(entry) {
+                return Some((from, to));
+            }
+            from = to;
+        }
+        None
     }
     /// A text of the span.
     pub(super) fn text_of(&self, wanted: TextKind) -> Option<&str> {
-        let words = self.buf.words().get(..self.pos as usize)?;
-        // SAFETY: as in `find`.
-        let mut entries = unsafe {
-            Entries::of(core::slice::from_raw_parts(
-                words.as_ptr().cast::<u64>(),
-                words.len(),
-            ))
-        };
-        entries.find_map(|entry| match entry {
-            Entry::Text(kind, text) if kind == wanted => Some(text),
-            _ => None,
-        })
+        let entry = self.raw_entries().find(|entry| entry.is_text(wanted))?;
+        core::str::from_utf8(entry.text_bytes()).ok()
     }
-    fn find_key(&self, wanted: &str) -> Option<(usize, usize)> {
-        self.find(|entry| {
-            matches!(entry, Entry::Attribute { of_item: false, key, .. } if key.text == wanted)
-        })
+    #[inline(never)]
+    pub(super) fn find_key(&self, wanted: &[u8]) -> Option<(usize, usize)> {
+        self.find(|entry| entry.has_key(wanted))
     }
     fn find_text(&self, wanted: TextKind) -> Option<(usize, usize)> {
-        self.find(|entry| matches!(entry, Entry::Text(kind, _) if *kind == wanted))
+        self.find(|entry| entry.is_text(wanted))
     }
     /// Takes the entry `old` out, if `n` words will then find room: else nothing changes.
-    fn replace(&mut self, old: Option<(usize, usize)>, n: usize) -> bool {
+    pub(super) fn replace(&mut self, old: Option<(usize, usize)>, n: usize) -> bool {
         let (from, to) = old.unwrap_or((0, 0));
         let used = self.pos as usize;
         let end = used - (to - from) + n;
-        if end + COUNTS_WORDS > self.buf.words().len() && !self.more_room(end) {
+        if end + RESERVED > self.buf.words().len() && !self.more_room(end) {
             return false;
         }
         move_down(self.buf.words_mut(), to..used, from);
@@ -362,7 +339,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         if !packs(name, KEY_BITS) || !self.has_room(EVENT_WORDS.saturating_add(n)) {
             return self.count(Dropped::Event);
         }
-        self.left[EVENTS] -= 1;
+        self.left -= 1 << EVENTS;
         EntryWriter::event(self, name, at.0);
         self.item_attributes(attributes, limit, limits.attribute_value_length);
     }
@@ -387,10 +364,10 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         let limit = limits.link_attribute_count as usize;
         let n = item_words(attributes, limit, limits.attribute_value_length)
             .saturating_add(trace_state.map_or(0, EntryWriter::text_words));
-        if self.left[LINKS] == 0 || !to.is_valid() || !self.has_room(LINK_WORDS.saturating_add(n)) {
+        if self.left(LINKS) == 0 || !to.is_valid() || !self.has_room(LINK_WORDS.saturating_add(n)) {
             return self.count(Dropped::Link);
         }
-        self.left[LINKS] -= 1;
+        self.left -= 1 << LINKS;
         EntryWriter::link(self, to);
         if let Some(text) = trace_state {
             EntryWriter::text(self, TextKind::TraceState, OF_ITEM, text);
@@ -401,7 +378,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// Whether `n` more words fit, after growing if need be.
     fn has_room(&mut self, n: usize) -> bool {
         let end = (self.pos as usize).saturating_add(n);
-        end.saturating_add(COUNTS_WORDS) <= self.buf.words().len() || self.more_room(end)
+        end.saturating_add(RESERVED) <= self.buf.words().len() || self.more_room(end)
     }
 
     /// Writes the attributes of the item just written; room was checked.
@@ -422,11 +399,12 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         }
     }
 
-    /// The end of a span that was recorded only in case it fails, or that has counts to append.
+    /// The end of a span that was recorded only in case it fails, or that has something to append. Whether it is to
+    /// be recorded.
     #[cold]
     #[inline(never)]
-    pub(super) fn finish_rare(&mut self, start: u64, at: Ticks) {
-        let meta = self.word(META);
+    pub(super) fn finish_rare(&mut self, start: u64, at: Ticks) -> bool {
+        let mut meta = self.word(META);
         if meta & META_RECORD_ONLY != 0 {
             let ended = EndedUnsampled {
                 trace_id: self.context().trace_id(),
@@ -434,33 +412,23 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
                 duration_ticks: at.0.saturating_sub(start),
             };
             if !self.rec.escalate(&ended) {
-                return;
+                return false;
             }
-            self.set_word(META, meta | META_ESCALATED);
+            meta |= META_ESCALATED;
+            self.set_word(META, meta);
         }
         if meta & META_HAS_COUNTS != 0 {
             // SAFETY: META says that they were written.
             let counts = unsafe { self.dropped.assume_init() };
-            let at = self.pos as usize;
-            // The room kept for this; missing only if the buffer never had a word.
-            match self.buf.words_mut().get_mut(at..at + COUNTS_WORDS) {
-                Some([head, first, second]) => {
-                    let [a, b, c, d] = counts;
-                    head.write(TAG_COUNTS << TAG_SHIFT);
-                    first.write(a as u64 | (b as u64) << 32);
-                    second.write(c as u64 | (d as u64) << 32);
-                    #[expect(clippy::cast_possible_truncation, reason = "below 2^15")]
-                    {
-                        self.pos += COUNTS_WORDS as u32;
-                    }
-                }
-                _ => {
-                    let meta = self.word(META);
-                    self.set_word(META, meta & !META_HAS_COUNTS);
-                }
+            // Fails only if the buffer never had a word.
+            if !EntryWriter::counts(&mut Reserve(self), counts) {
+                self.set_word(META, meta & !META_HAS_COUNTS);
             }
         }
-        self.record();
+        if meta & META_END_APART != 0 {
+            EntryWriter::end(&mut Reserve(self), at.0);
+        }
+        true
     }
     /// The end of a span that a panic ends.
     #[cold]
@@ -475,22 +443,33 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     #[inline(never)]
     pub(super) fn begin_with(&mut self, extras: &Extras<'_, R, B>) {
         if let Some(scope) = extras.scope {
-            if EntryWriter::scope(self, scope) {
-                let meta = self.word(META);
-                self.set_word(META, meta | META_HAS_SCOPE);
-            } else {
-                self.count(Dropped::Value);
-            }
+            self.begin_scope(scope);
         }
         if extras.trace_state.is_some() || matches!(extras.threshold, ThresholdUpdate::Set(_)) {
             let text = extras.trace_state.unwrap_or_default();
             (extras.write_state)(self, text, extras.threshold);
         }
     }
-    /// Sets the trace state of the parent.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn begin_scope(&mut self, scope: &'static InstrumentationScope<'static>) {
+        if EntryWriter::scope(self, scope) {
+            let meta = self.word(META);
+            self.set_word(META, meta | META_HAS_SCOPE);
+        } else {
+            self.count(Dropped::Value);
+        }
+    }
+    /// Sets the trace state of the parent, the first text that there is.
     pub(super) fn keep_trace_state(&mut self, text: &str, _: ThresholdUpdate) {
-        if !text.is_empty() {
-            self.trace_state_or_count(text);
+        if text.is_empty() {
+            return;
+        }
+        let meta = self.word(META);
+        if EntryWriter::text(self, TextKind::TraceState, 0, text) {
+            self.set_word(META, meta | META_HAS_TEXT);
+        } else {
+            self.count(Dropped::Value);
         }
     }
     /// Sets the trace state of the parent with what the sampler says of its threshold.
@@ -529,6 +508,21 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         if !state.is_empty() {
             self.trace_state_or_count(state.as_str());
         }
+    }
+}
+
+/// The words that an open span keeps for its end.
+struct Reserve<'s, R: Recorder, B: SpanBuf>(&'s mut Span<R, B>);
+
+impl<R: Recorder, B: SpanBuf> Room for Reserve<'_, R, B> {
+    fn room(&mut self, n: usize) -> Option<*mut u64> {
+        let at = self.0.pos as usize;
+        let slot = self.0.buf.words_mut().get_mut(at..at + n)?.as_mut_ptr();
+        #[expect(clippy::cast_possible_truncation, reason = "below 2^15")]
+        {
+            self.0.pos += n as u32;
+        }
+        Some(slot.cast())
     }
 }
 

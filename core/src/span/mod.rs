@@ -8,8 +8,17 @@ mod buffer;
 mod builder;
 mod cold;
 
+// How much of a span is inlined: on servers whatever the usual span passes, on devices hardly more than calls.
+#[cfg(not(target_pointer_width = "64"))]
+#[path = "called.rs"]
+mod usual;
+#[cfg(target_pointer_width = "64")]
+#[path = "inlined.rs"]
+mod usual;
+
 pub use buffer::{InlineBuf, SpanBuf};
 pub use builder::{ParentContext, SpanBuilder};
+use usual::{Seen, key_bit};
 
 use crate::attribute::{KeyValue, Value};
 use crate::clock::Ticks;
@@ -52,28 +61,28 @@ pub struct Span<R: Recorder, B: SpanBuf> {
     rec: R,
     /// Words used in `buf`; [`OFF`] when nothing is recorded, so that the check for room is the only one.
     pos: u32,
-    /// Attributes, events and links that the limits still allow.
-    left: [u16; 4],
+    /// Attributes, events and links that the limits still allow, 16 bits each.
+    left: u64,
     /// A bit per hash of the keys set so far: a bit set twice may be a key set twice. All of them, [`CAREFUL`]
     /// too, where every attribute needs care: few are left, or texts may have to be cut.
     ///
     /// INVARIANT: without CAREFUL each bit stands for one attribute, which `left` still has; more of them are
     /// left than bits can be set, so that a new bit always may be.
-    seen: u64,
+    seen: Seen,
     /// Dropped attributes, events, links, and cut values: written with [`META_HAS_COUNTS`].
     dropped: MaybeUninit<[u32; 4]>,
     buf: B,
 }
 
-/// In [`Span::left`](Span).
-const ATTRIBUTES: usize = 0;
-const EVENTS: usize = 1;
-const LINKS: usize = 2;
+/// The lowest bit in [`Span::left`](Span).
+const ATTRIBUTES: u32 = 0;
+const EVENTS: u32 = 16;
+const LINKS: u32 = 32;
 
 /// See [`Span::seen`](Span).
-const CAREFUL: u64 = 1 << 63;
+const CAREFUL: Seen = 1 << (Seen::BITS - 1);
 /// See [`Span::seen`](Span).
-const ALL_SEEN: u64 = u64::MAX;
+const ALL_SEEN: Seen = Seen::MAX;
 
 /// Larger than any room, and far enough from overflow.
 const OFF: u32 = u32::MAX >> 1;
@@ -91,6 +100,20 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         if let Some(to) = self.header.get_mut(i) {
             to.write(word);
         }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes 16 bits")]
+    fn left(&self, of: u32) -> u16 {
+        (self.left >> of) as u16
+    }
+
+    #[cfg(not(target_pointer_width = "64"))]
+    #[inline(always)]
+    fn set_trace(&mut self, id: TraceId) {
+        let [high, low] = id.to_words();
+        self.set_word(TRACE, high);
+        self.set_word(TRACE + 1, low);
     }
 
     /// Ids and flags, to propagate and to start children from.
@@ -144,30 +167,6 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         self
     }
 
-    #[inline(always)]
-    fn attribute(&mut self, key: &'static str, value: Value<'_>) {
-        if !self.is_recording() {
-            return;
-        }
-        let bit = key_bit(key);
-        if self.seen & bit != 0 || key.is_empty() {
-            // By parts: a value that a call sees has to lie in memory, for the usual way below too.
-            return match value {
-                Value::Bool(v) => self.bool_carefully(key, v),
-                Value::I64(v) => self.i64_carefully(key, v),
-                Value::F64(v) => self.f64_carefully(key, v),
-                Value::Str(text) => self.text_carefully(key, text),
-                Value::Static(text) => self.static_carefully(key, text),
-                other => self.attribute_carefully(key, other),
-            };
-        }
-        if EntryWriter::attribute(self, key, 0, value) {
-            self.seen |= bit;
-        } else {
-            self.no_room_for_attribute();
-        }
-    }
-
     /// Adds an event that happens now.
     ///
     /// Kept whole or dropped whole; attributes over the limit are counted in the event's
@@ -195,14 +194,14 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     }
     #[inline(always)]
     fn event(&mut self, name: &'static str, at: Ticks, attributes: &[KeyValue<'_>]) {
-        if self.left[EVENTS] == 0 {
+        if self.left(EVENTS) == 0 {
             return self.drop_event();
         }
         if attributes.is_empty() {
             if !EntryWriter::event(self, name, at.0) {
                 return self.drop_event();
             }
-            self.left[EVENTS] -= 1;
+            self.left -= 1 << EVENTS;
         } else {
             self.event_with(name, at, attributes);
         }
@@ -260,16 +259,6 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         }
         self.finish_at(at);
     }
-    #[inline(always)]
-    fn finish_at(&mut self, at: Ticks) {
-        // SAFETY: a recording span has its whole header but END.
-        let start = unsafe { self.header.get_unchecked(START).assume_init() };
-        self.set_word(END, at.0.max(start));
-        if self.word(META) & (META_RECORD_ONLY | META_HAS_COUNTS) != 0 {
-            return self.finish_rare(start, at);
-        }
-        self.record();
-    }
     /// Hands the record on; everything is written.
     #[inline(always)]
     fn record(&mut self) {
@@ -289,9 +278,9 @@ impl<R: Recorder, B: SpanBuf> Room for Span<R, B> {
     fn room(&mut self, n: usize) -> Option<*mut u64> {
         let at = self.pos as usize;
         let end = at + n;
-        // The last words are kept for the counts of what was dropped.
-        if end + COUNTS_WORDS > self.buf.words().len()
-            && !(at == 0 && self.buf.grow_first(end + COUNTS_WORDS))
+        // The last words are kept for what the end adds.
+        if end + RESERVED > self.buf.words().len()
+            && !(at == 0 && self.buf.grow_first(end + RESERVED))
             && !self.more_room(end)
         {
             return None;
@@ -319,21 +308,23 @@ impl<R: Recorder, B: SpanBuf> Drop for Span<R, B> {
     }
 }
 
-/// One bit per key, constant where the key is: spread by length, last byte and middle byte.
+/// A hash of a key's length and of its first, middle and last byte, constant where the key is: a number below
+/// 2^`bits`.
 #[inline(always)]
-fn key_bit(key: &str) -> u64 {
+fn key_hash(key: &str, bits: u32) -> u32 {
     let bytes = key.as_bytes();
-    let last = match bytes {
-        [.., last] => *last,
-        [] => 0,
+    let (first, last) = match bytes {
+        [first, .., last] => (*first, *last),
+        [one] => (*one, *one),
+        [] => (0, 0),
     };
     let middle = match bytes.get(bytes.len() / 2) {
         Some(byte) => *byte,
         None => 0,
     };
-    let mixed = bytes.len() ^ ((last as usize) << 1) ^ ((middle as usize) * 11);
-    // The last bit is CAREFUL.
-    (1 << (mixed & 63)) >> (mixed & 63 == 63) as u32
+    #[expect(clippy::cast_possible_truncation, reason = "a hash")]
+    let parts = u32::from_le_bytes([first, middle, last, bytes.len() as u8]);
+    parts.wrapping_mul(0x9e37_79b1) >> (32 - bits)
 }
 
 #[cfg(test)]
