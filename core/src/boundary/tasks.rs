@@ -83,7 +83,7 @@ struct Name {
     text: Cell<&'static str>,
 }
 
-/// Watches the tasks of `embassy-executor` (0.7 to 0.10, feature `trace`): a span `task poll` for each poll that
+/// Watches the tasks of `embassy-executor` (0.8 to 0.10, feature `trace`): a span `task poll` for each poll that
 /// takes long, since no other task of that executor runs meanwhile.
 ///
 /// [`embassy_trace!`](crate::embassy_trace) defines the hooks that the executor calls. Time that executors in
@@ -106,8 +106,9 @@ struct Name {
 /// static TASKS: TaskTrace<&DeviceTracer> = TaskTrace::new(&TRACER, 2_000);
 /// spanlet::embassy_trace!(TASKS);
 ///
-/// // Where a task is spawned: let token = sensor().unwrap(); TASKS.name(token.id(), "sensor")?;
-/// # TASKS.name(7, "sensor")?;
+/// // Where a task is spawned: let token = sensor()?; let id = token.id(); spawner.spawn(token);
+/// # let id = 7;
+/// TASKS.name(id, "sensor")?;
 /// # Ok::<(), spanlet::boundary::TaskNamesFullError>(())
 /// ```
 pub struct TaskTrace<R, const NAMES: usize = 8, K = Core0, const CORES: usize = 1> {
