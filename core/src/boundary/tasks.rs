@@ -53,6 +53,8 @@ struct Levels {
     levels: [Level; DEPTH],
 }
 
+const _: () = assert!(size_of::<Levels>() == 244, "as TaskTrace says");
+
 impl Levels {
     const fn new() -> Self {
         Levels {
@@ -94,7 +96,8 @@ struct Name {
 /// not take the span of the task that it preempted for its parent.
 ///
 /// `NAMES` tasks can have names, `K` tells `CORES` cores apart as for a [`Tracer`](crate::Tracer); per core it takes
-/// 272 bytes. A poll that is not slow costs two clock reads and about 60 instructions.
+/// 244 bytes. A poll that is not slow costs two clock reads and some 20 loads and stores, a run of an executor two more
+/// and some 60.
 ///
 /// ```
 /// use spanlet::testing::ManualClock;
