@@ -433,7 +433,7 @@ impl embedded_io_async::Read for Slow<'_> {
 fn the_operation_is_current_while_it_is_polled() {
     use embedded_io_async::Read;
     let tracer: TestTracer = TestTracer::new();
-    let mut outer: Span<_, InlineBuf<8>> = (&tracer).span("outer").kind(SpanKind::Client).start();
+    let mut outer: Span<_, InlineBuf<8>> = tracer.span("outer").kind(SpanKind::Client).start();
     let mut stream = Traced::new(Slow(&tracer), &tracer);
     let mut bytes = [0; 2];
     let mut read = pin!(stream.read(&mut bytes));

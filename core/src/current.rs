@@ -211,7 +211,8 @@ mod tests {
             SpanContext::new(trace.unwrap(), span.unwrap(), TraceFlags::from_byte(n))
         };
         let (before, after) = (Current::new(), Current::new());
-        (before.set(&of(1)), after.set(&of(2)));
+        before.set(&of(1));
+        after.set(&of(2));
         let (old, new) = (before.save(), after.save());
         for detaches in [false, true] {
             for stores in 0..=WORDS + 2 {

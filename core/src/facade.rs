@@ -56,9 +56,13 @@ pub trait DynRecorder: Sync {
     /// See [`Recorder::with_current`].
     fn with_current(&self, context: &SpanContext, run: &mut dyn FnMut());
     /// See [`Recorder::detach`].
-    fn detach(&self) -> DetachedContext;
+    fn detach(&self) -> DetachedContext {
+        DetachedContext::NONE
+    }
     /// See [`Recorder::attach`].
-    fn attach(&self, context: DetachedContext);
+    fn attach(&self, context: DetachedContext) {
+        let _ = context;
+    }
     /// See [`Recorder::escalate`].
     fn escalate(&self, ended: &EndedUnsampled) -> bool;
     /// See [`Recorder::is_unwinding`].

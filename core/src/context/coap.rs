@@ -28,6 +28,9 @@ use core::fmt;
 pub const TRACE_CONTEXT: u16 = 65020;
 
 const PAYLOAD_MARKER: u8 = 0xff;
+/// The length of the option's value.
+const LENGTH: u16 = 25;
+const _: () = assert!(LENGTH as usize == COMPACT_LEN);
 
 /// Why a message was refused, or its option. `offset` counts from where the options begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,7 +308,7 @@ pub fn inject_options(
             }
         }
     }
-    let head = Head::of(number - before, COMPACT_LEN as u16);
+    let head = Head::of(number - before, LENGTH);
     let none: &[u8] = &[];
     let parts = [
         head.as_bytes(),

@@ -425,7 +425,7 @@ fn a_dropped_span_hands_the_trace_state_on() {
         }
     }
     let tracer = TestTracer::<_, 64>::with_sampler(crate::AlwaysOff);
-    let cx = (&tracer).span("root").start::<InlineBuf<16>>().context();
+    let cx = tracer.span("root").start::<InlineBuf<16>>().context();
     let remote = Remote(cx, "vendor=1");
     let mut dropped: Span<_, InlineBuf<16>> = tracer.span("dropped").parent(&remote).start();
     assert!(!dropped.is_recording());
