@@ -1,4 +1,4 @@
-//! A [compact](super::compact) context over classic CAN, in four frames.
+//! A [compact] context over classic CAN, in four frames.
 //!
 //! Input and output: the data of frames. Bound: 8 bytes a frame. One direction, without flow control, which
 //! 25 bytes do not need; where the bus speaks ISO 15765-2 already, let that carry them.

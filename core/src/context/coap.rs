@@ -1,4 +1,4 @@
-//! CoAP: a [compact](super::compact) context as an option of a message.
+//! CoAP: a [compact] context as an option of a message.
 //!
 //! Input: a message as it came. Output: its context; the other way, a message in a buffer of the caller's with the option
 //! put where it belongs. Bound: the message, and the buffer: the option takes 29 bytes at most.
