@@ -6,6 +6,7 @@
 
 use crate::clock::Ticks;
 use crate::context::{SpanContext, SpanId, TraceFlags, TraceId};
+use crate::current::DetachedContext;
 use crate::filter;
 use crate::record::InstrumentationScope;
 use crate::recorder::{EndedUnsampled, FinishedSpan, Recorder, SpanLimits};
@@ -54,6 +55,14 @@ pub trait DynRecorder: Sync {
     fn current(&self) -> Option<SpanContext>;
     /// See [`Recorder::with_current`].
     fn with_current(&self, context: &SpanContext, run: &mut dyn FnMut());
+    /// See [`Recorder::detach`].
+    fn detach(&self) -> DetachedContext {
+        DetachedContext::NONE
+    }
+    /// See [`Recorder::attach`].
+    fn attach(&self, context: DetachedContext) {
+        let _ = context;
+    }
     /// See [`Recorder::escalate`].
     fn escalate(&self, ended: &EndedUnsampled) -> bool;
     /// See [`Recorder::is_unwinding`].
@@ -96,6 +105,12 @@ where
     }
     fn with_current(&self, context: &SpanContext, run: &mut dyn FnMut()) {
         Recorder::with_current(self, context, run);
+    }
+    fn detach(&self) -> DetachedContext {
+        Recorder::detach(self)
+    }
+    fn attach(&self, context: DetachedContext) {
+        Recorder::attach(self, context);
     }
     fn escalate(&self, ended: &EndedUnsampled) -> bool {
         Recorder::escalate(self, ended)
@@ -149,14 +164,14 @@ pub fn set_global_tracer(tracer: &'static dyn DynRecorder) -> Result<(), Already
     Ok(())
 }
 
-#[cfg(target_has_atomic = "8")]
+#[cfg(all(target_has_atomic = "8", not(no_cas)))]
 fn begin() -> bool {
     // ORDERING: only who gets it writes, and publishes with SET.
     STATE
         .compare_exchange(EMPTY, BUSY, Ordering::Relaxed, Ordering::Relaxed)
         .is_ok()
 }
-#[cfg(not(target_has_atomic = "8"))]
+#[cfg(any(not(target_has_atomic = "8"), no_cas))]
 fn begin() -> bool {
     critical_section::with(|_| {
         // ORDERING: the section keeps others out.
@@ -252,6 +267,16 @@ impl Recorder for Global {
             (Some(out), _) => out,
             (None, Some(run)) => run(),
             (None, None) => unreachable!("the tracer swallowed a panic of the traced code"),
+        }
+    }
+    #[inline]
+    fn detach(self) -> DetachedContext {
+        installed().map_or(DetachedContext::NONE, |t| t.detach())
+    }
+    #[inline]
+    fn attach(self, context: DetachedContext) {
+        if let Some(t) = installed() {
+            t.attach(context);
         }
     }
     #[inline]

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# core for the six targets, every feature combination; no std and no alloc in its graph or in a linked program
+# core for the six targets, every pair of features; no std and no alloc in its graph or in a linked program
 . "$(dirname "$0")/lib.sh"
 
 tests/cross-targets.sh "${TARGETS[@]}"
 features=($(features spanlet))
 
-# Every combination is checked on the poorest target (no CAS, no 64-bit atomics); elsewhere none, each and all are
+# Every pair of features is checked on the poorest target (no CAS, no 64-bit atomics): two that do not go together show,
+# and a feature more costs a handful of checks, where all combinations would double. Elsewhere none, each and all are
 # built down to code, which also evaluates what only a build evaluates.
-combinations=$((1 << ${#features[@]}))
-[ "$combinations" -le 256 ] || fail "${#features[@]} features make $combinations combinations: name the ones that make sense"
-from=$(now)
-for ((set = 0; set < combinations; set++)); do
-  list=""
-  for ((i = 0; i < ${#features[@]}; i++)); do ((set >> i & 1)) && list+="${features[i]},"; done
-  cross_cargo thumbv6m-none-eabi check -q -p spanlet --no-default-features --features "${list%,}" ||
-    fail "thumbv6m-none-eabi with features '${list%,}'"
+from=$(now) pairs=0
+for ((i = 0; i < ${#features[@]}; i++)); do
+  for ((j = i + 1; j < ${#features[@]}; j++)); do
+    cross_cargo thumbv6m-none-eabi check -q -p spanlet --no-default-features --features "${features[i]},${features[j]}" ||
+      fail "thumbv6m-none-eabi with features '${features[i]},${features[j]}'"
+    pairs=$((pairs + 1))
+  done
 done
-echo "thumbv6m-none-eabi: $combinations combinations of ${features[*]} checked ($(seconds_since "$from") s)"
+echo "thumbv6m-none-eabi: $pairs pairs of ${features[*]} checked ($(seconds_since "$from") s)"
 for target in "${TARGETS[@]}"; do
   from=$(now)
   for list in "" "${features[@]}" "$(IFS=,; echo "${features[*]}")"; do

@@ -58,7 +58,7 @@ impl<R: Recorder, B: SpanBuf> ParentContext for Span<R, B> {
     }
     #[inline(always)]
     fn trace_state(&self) -> Option<&str> {
-        if self.pos == OFF || self.word(META) & META_HAS_TEXT == 0 {
+        if self.word(META) & META_HAS_TEXT == 0 {
             return None;
         }
         self.own_trace_state()
@@ -224,6 +224,13 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
         let [high, low] = trace_id.to_words();
         let ids = [high, low, span_id.to_word()];
         if matches!(sampling.decision, SamplingDecision::Drop) {
+            if let Some(text) = head.trace_state
+                && !text.is_empty()
+            {
+                let threshold = sampling.threshold;
+                let write = write_state(threshold);
+                return Span::not_recording_with(rec, bits, ids, |span| write(span, text, threshold));
+            }
             return Span::not_recording(rec, bits, ids);
         }
         let mut parent_word = 0;
@@ -266,12 +273,7 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
                     scope,
                     trace_state: head.trace_state,
                     threshold: sampling.threshold,
-                    // By pointer, chosen here: with a sampler that never sets a threshold the code that edits
-                    // trace states (12 KiB on an M0) is not linked, nor attributes' where there are none.
-                    write_state: match sampling.threshold {
-                        ThresholdUpdate::Keep => Span::keep_trace_state,
-                        _ => Span::update_trace_state,
-                    },
+                    write_state: write_state(sampling.threshold),
                     write_items: if self.attributes.is_empty() && self.links.is_empty() {
                         Span::no_items
                     } else {
@@ -291,6 +293,18 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
     #[inline(never)]
     fn start_root<B: SpanBuf>(self) -> Span<R, B> {
         self.root().start_here()
+    }
+}
+
+/// By pointer, chosen where the sampler is known: with one that never sets a threshold the code that edits trace
+/// states (12 KiB on an M0) is not linked.
+#[inline(always)]
+fn write_state<R: Recorder, B: SpanBuf>(
+    threshold: ThresholdUpdate,
+) -> fn(&mut Span<R, B>, &str, ThresholdUpdate) {
+    match threshold {
+        ThresholdUpdate::Keep => Span::keep_trace_state,
+        _ => Span::update_trace_state,
     }
 }
 
@@ -358,6 +372,22 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             dropped: MaybeUninit::uninit(),
             buf: B::new(),
         }
+    }
+    /// A span that its sampler has dropped, with the trace state that goes on from its parent, if it fits.
+    #[cold]
+    #[inline(never)]
+    fn not_recording_with(rec: R, meta: u64, ids: [u64; 3], write: impl FnOnce(&mut Self)) -> Self {
+        let mut span = Span::not_recording(rec, meta, ids);
+        span.pass_on(write);
+        span
+    }
+    /// Keeps in a span that was dropped the trace state that `write` writes.
+    pub(super) fn pass_on(&mut self, write: impl FnOnce(&mut Self)) {
+        self.pos = 0;
+        write(self);
+        // INVARIANT: no more than the buffer's words, below 2^15, so that OFF is none of them.
+        self.left = u64::from(self.pos) << PASSED_ON;
+        self.pos = OFF;
     }
     /// A span that records nothing and has the context of its parent, or an invalid one.
     #[inline(always)]

@@ -400,6 +400,8 @@ impl<R: Recorder, B: SpanBuf> Room for FirstWord<'_, R, B> {
 fn begin_trace_state<R: Recorder, B: SpanBuf>(span: &mut Span<R, B>, text: &str) {
     if span.is_recording() {
         span.keep_trace_state(text, ThresholdUpdate::Keep);
+    } else if span.context().is_valid() {
+        span.pass_on(|span| span.keep_trace_state(text, ThresholdUpdate::Keep));
     }
 }
 #[inline(never)]

@@ -188,8 +188,12 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     }
 
     fn raw_entries(&self) -> RawEntries<'_> {
-        let words = self.buf.words().get(..self.pos as usize).unwrap_or(&[]);
-        // SAFETY: the words up to `pos` are whole entries that this span wrote, and what they refer to is
+        let len = match self.pos {
+            OFF => usize::from(self.left(PASSED_ON)),
+            pos => pos as usize,
+        };
+        let words = self.buf.words().get(..len).unwrap_or(&[]);
+        // SAFETY: the words up to there are whole entries that this span wrote, and what they refer to is
         // static.
         unsafe {
             RawEntries::of(core::slice::from_raw_parts(

@@ -30,7 +30,8 @@ use core::mem::MaybeUninit;
 /// An open span. It ends when it is dropped, or by [`end`](Span::end).
 ///
 /// `R` finds the recorder, `B` holds the entries. A span that its sampler dropped records nothing and
-/// still has a [`context`](Span::context) to propagate; each setter on it costs one comparison.
+/// still has a [`context`](Span::context) to propagate, and its parent's trace state; each setter on it costs one
+/// comparison.
 ///
 /// Setters take `&mut self`: a builder by value would copy the buffer. A span may move to another thread
 /// if its recorder may; two threads cannot use one span at once, and need not: they take its context and
@@ -78,6 +79,8 @@ pub struct Span<R: Recorder, B: SpanBuf> {
 const ATTRIBUTES: u32 = 0;
 const EVENTS: u32 = 16;
 const LINKS: u32 = 32;
+/// Of a dropped span: words of entries that it passes on. Otherwise 0.
+const PASSED_ON: u32 = 48;
 
 /// See [`Span::seen`](Span).
 const CAREFUL: Seen = 1 << (Seen::BITS - 1);
