@@ -32,11 +32,22 @@ const SENT_AT: usize = 6;
 
 /// What the link between device and host is like.
 ///
+/// | link | how |
+/// |---|---|
+/// | UART, USB CDC, RTT, TCP | `stream()`, with `with_mtu(n)` for short frames |
+/// | UDP, MQTT, CoAP, LoRa (51 to 222), CAN FD (64), BLE notifications of 48 bytes and more | `datagrams(mtu)` |
+/// | BLE notifications of 20 bytes, CAN (8), all with less than 48 | `stream()`, and each frame written in pieces of that size: a lost piece costs its frame |
+///
+/// A frame is lost with any of its bytes: on a link that damages one byte in a hundred a frame of 400 bytes arrives
+/// 2 times in a hundred, one of 100 bytes 37 times, one of 64 bytes 53 times. `with_mtu(96)` carries everything there
+/// in acknowledged mode.
+///
 /// ```
 /// use spanlet::frame::Link;
 /// let uart = Link::stream();
+/// let noisy_uart = Link::stream().with_mtu(96);
 /// let lora = Link::datagrams(51).without_fragments();
-/// # let _ = (uart, lora);
+/// # let _ = (uart, noisy_uart, lora);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -115,7 +126,9 @@ struct Sending {
 /// `SYMBOLS` texts. For a host's messages downwards `SYMBOLS` is 0.
 ///
 /// A text is announced in the frame that first uses it, and again in turn, one a frame: of `n` texts a
-/// receiver that missed some has all after `n` frames that had room, `5 n` at most.
+/// receiver that missed some has all after `n` frames that had room, `5 n` at most. With a heartbeat every 5 s
+/// that is 5 n seconds on a quiet device. A receiver that can ask for them
+/// ([`announce_again`](Self::announce_again)) has them with the next frames, as many in each as fit.
 ///
 /// ```
 /// use spanlet::frame::{DeviceCounters, Epoch, Frame, FrameEncoder, Link, Push};
@@ -210,7 +223,8 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
     pub const fn dictionary(&self) -> &Dictionary<SYMBOLS> {
         &self.dictionary
     }
-    /// Forgets what was announced: for a receiver that asks, and before records are sent again.
+    /// Forgets what was announced: for a receiver that asks, and before records are sent again. Each text goes
+    /// again with its next use, or in turn before those that were announced since.
     pub fn announce_again(&mut self) {
         self.dictionary.announce_again();
     }

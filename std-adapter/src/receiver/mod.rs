@@ -2,6 +2,9 @@
 //!
 //! Devices: bytes of a link → [`LinkReceiver`] (frames) → session of device and boot (texts, duplicates, losses,
 //! time) → [`DeviceSpan`] → sinks and exporters of the [`Gateway`]. [`FrameReceiver`] does this for TCP.
+//! Records are told from duplicates by device, epoch and sequence for as long as the gateway runs, over all links of a
+//! device. One that was restarted gets again what it had taken and whose acknowledgement was lost, at most what the
+//! device keeps; what was acknowledged before shows in its ledger as acknowledged elsewhere.
 //! Services: the OTLP receiver, for tests and demonstrations.
 
 mod symbols;
