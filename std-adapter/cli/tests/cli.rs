@@ -153,7 +153,8 @@ fn times_follow_from_boot_time_and_tick_rate() {
     assert_eq!(first, Some(boot * 1_000_000_000 + 2_000_000_000));
     // Without the hello the rate is what one says, and the device is unknown.
     let capture = std::fs::read(file).unwrap();
-    let hello = capture.iter().position(|byte| *byte == 0).unwrap();
+    // Behind the delimiter that comes first on a link.
+    let hello = 1 + capture[1..].iter().position(|byte| *byte == 0).unwrap();
     let mut child = spanlet(&["decode", "--tick-hz=1000"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
