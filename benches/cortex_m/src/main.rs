@@ -9,6 +9,7 @@
 
 mod host;
 mod meter;
+mod record_check;
 mod span_cases;
 
 use core::hint::black_box;

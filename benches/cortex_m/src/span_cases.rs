@@ -5,6 +5,7 @@
 use crate::Mode;
 use crate::host::value;
 use crate::meter::Meter;
+use crate::record_check;
 use core::convert::Infallible;
 use core::hint::black_box;
 use cortex_m::peripheral::SYST;
@@ -89,7 +90,7 @@ pub fn run(m: &Meter) -> bool {
         black_box(&span);
     });
     let drained = drain(m);
-    lose(&parent) & drained
+    record_check::passes(&parent) & lose(&parent) & drained
 }
 
 /// The drain, and what a span costs it once its texts are known.
@@ -106,7 +107,18 @@ fn drain(m: &Meter) -> bool {
     drop(span);
     let mut second = None;
     m.instructions("drain_1_span_instructions", || second = pass().ok());
-    first && second.is_some_and(|done| done.frames == 1) && records.counters().open() == 0
+    // Several at once, of a trace each: two frames.
+    for n in 0..4 {
+        let mut span: SmallSpan<_, _> = TRACER.span("read sensor").start();
+        span.set_attribute("first", black_box(n))
+            .set_attribute("second", black_box(2i64));
+    }
+    let mut third = None;
+    m.instructions("drain_4_spans_instructions", || third = pass().ok());
+    first
+        && second.is_some_and(|done| done.frames == 1)
+        && third.is_some_and(|done| done.frames == 2)
+        && records.counters().open() == 0
 }
 
 /// Full ring, dropped and escalated spans, the facade: their counts are the rest of what turns interrupts off.
