@@ -3,6 +3,7 @@
 //! Input: frames of devices. Output: spans to a collector, a file, the terminal; on standard error a line now and
 //! then, and the ledger at the end. Bound: the gateway's. Ends on Ctrl-C or SIGTERM, with what it has sent out.
 
+use crate::control;
 use crate::output::{CliError, LookArgs, Printer};
 use clap::{ArgGroup, Args};
 use spanlet_std::config::{Config, Endpoint};
@@ -39,6 +40,9 @@ pub(crate) struct GatewayArgs {
     /// Lets other machines connect: frames are neither encrypted nor authenticated
     #[arg(long)]
     allow_remote: bool,
+    /// Takes commands to devices over HTTP: POST /devices/{device_id}/commands, with a traceparent header
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    control: Option<SocketAddr>,
     /// Sends spans to this OTLP/HTTP collector; /v1/traces is added to the URL unless it is there
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
@@ -90,6 +94,10 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
         error => CliError::Other(format!("cannot listen at {}: {error}", args.listen)),
     })?;
     eprintln!("listening at {}", receiver.local_addr());
+    let receiver = Arc::new(receiver);
+    if let Some(address) = args.control {
+        control::serve(address, args.allow_remote, &receiver)?;
+    }
 
     let mut reports = Reports::new(args.stats);
     let printed = loop {

@@ -10,7 +10,7 @@ use super::ledger::GatewayLedger;
 use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -244,9 +244,13 @@ fn serve(mut stream: TcpStream, peer: SocketAddr, state: &State, shared: &Arc<Sh
         stream.set_read_timeout(Some(TURN)),
         stream.set_write_timeout(Some(WRITE_TIMEOUT)),
     ];
+    let Ok(writer) = stream.try_clone() else {
+        return;
+    };
     if settings.iter().any(Result::is_err) {
         return;
     }
+    link.set_writer(writer);
     let mut buffer = vec![0; READ_BYTES];
     let mut last_until = None;
     loop {
@@ -268,9 +272,7 @@ fn serve(mut stream: TcpStream, peer: SocketAddr, state: &State, shared: &Arc<Sh
             Err(_) => break,
         }
         link.poll(Arrival::now());
-        if let Some(replies) = link.take_replies()
-            && stream.write_all(&replies).is_err()
-        {
+        if link.flush().is_err() {
             break;
         }
     }

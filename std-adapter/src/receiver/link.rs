@@ -6,14 +6,15 @@
 
 use super::clock_map::Arrival;
 use super::device::{DeviceInfo, DeviceSpan};
+use super::down::{CommandError, Down};
 use super::gateway::{Shared, lock};
 use super::ledger::IntakeLedger;
 use super::session::{Restarted, Session, Source};
-use spanlet::Ticks;
 use spanlet::frame::{
     Ack, Body, ClockPing, Epoch, Frame, FrameEncoder, FrameError, Hello, Link, Message, Progress,
-    Reassembled, Reassembler, RecordBatch, ResourceAttributes, StreamDecoder,
+    Reassembled, Reassembler, RecordBatch, ResourceAttributes, StreamDecoder, TraceCommand,
 };
+use spanlet::{SpanContext, Ticks};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ const BINDINGS: usize = 16;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Largest message downwards.
 const MESSAGE_BYTES: usize = 256;
+/// The longest payload of a command. Devices may take less: by default about 80 bytes.
+pub const MAX_PAYLOAD_BYTES: usize = 192;
 
 /// The receiving end of one link; see [`Gateway::link`](super::Gateway::link).
 ///
@@ -44,6 +47,7 @@ struct Inner {
     /// What to send down.
     replies: Vec<u8>,
     has_replied: bool,
+    down: Arc<Down>,
     asked: Option<Instant>,
     pings: u32,
     counts: IntakeLedger,
@@ -86,6 +90,7 @@ impl LinkReceiver {
                 held_bytes: 0,
                 replies: Vec::new(),
                 has_replied: false,
+                down: Arc::default(),
                 asked: None,
                 pings: 0,
                 counts: IntakeLedger::default(),
@@ -127,8 +132,25 @@ impl LinkReceiver {
     }
     /// Bytes to send to the device, if any; they are taken. A link without a way back drops them.
     pub fn take_replies(&mut self) -> Option<Vec<u8>> {
-        let replies = core::mem::take(&mut self.inner.replies);
+        let mut replies = core::mem::take(&mut self.inner.replies);
+        replies.append(&mut self.inner.down.take());
         (!replies.is_empty()).then_some(replies)
+    }
+    /// Sends to the device by this writer, instead of handing out bytes with [`take_replies`](Self::take_replies):
+    /// commands at once, from the thread that gives them; answers with [`flush`](Self::flush).
+    pub fn set_writer(&mut self, writer: impl std::io::Write + Send + 'static) {
+        self.inner.down.set_writer(Box::new(writer));
+    }
+    /// Sends the answers by the writer.
+    ///
+    /// # Errors
+    /// The writer's, or that there is none and too much waits.
+    pub fn flush(&mut self) -> Result<(), CommandError> {
+        let replies = core::mem::take(&mut self.inner.replies);
+        match replies.is_empty() {
+            true => Ok(()),
+            false => self.inner.down.send(&replies),
+        }
     }
 }
 
@@ -145,6 +167,31 @@ impl core::fmt::Debug for LinkReceiver {
             .field("name", &self.inner.name)
             .finish_non_exhaustive()
     }
+}
+
+/// A frame with a command. The delimiter in front ends whatever the device has read before.
+pub(super) fn command_frame(
+    epoch: Epoch,
+    caller: &SpanContext,
+    payload: &[u8],
+) -> Result<Vec<u8>, CommandError> {
+    let command = Message::TraceCommand(TraceCommand::new(caller, payload));
+    let mut frame = vec![0];
+    if payload.len() > MAX_PAYLOAD_BYTES || !put_message(&mut frame, epoch, &command) {
+        return Err(CommandError::TooLarge);
+    }
+    Ok(frame)
+}
+
+fn put_message(to: &mut Vec<u8>, epoch: Epoch, message: &Message<'_>) -> bool {
+    let mut encoder: FrameEncoder<MESSAGE_BYTES, 0> = FrameEncoder::new(epoch, Link::stream());
+    if encoder.message(message)
+        && let Some(frame) = encoder.frame(Ticks(0))
+    {
+        to.extend_from_slice(frame);
+        return true;
+    }
+    false
 }
 
 impl Inner {
@@ -225,8 +272,10 @@ impl Inner {
                     return;
                 }
                 Err(Restarted) => {
+                    let down = session.down.clone();
                     drop(session);
                     binding.session = shared.restart(&binding.session);
+                    lock(&binding.session).down = down;
                 }
             }
         }
@@ -284,6 +333,7 @@ impl Inner {
             self.counts.too_many_devices += 1 + held.len() as u64;
             return;
         };
+        lock(&session).down = Arc::downgrade(&self.down);
         if self.bindings.len() >= BINDINGS {
             self.bindings.remove(0);
         }
@@ -310,17 +360,12 @@ impl Inner {
         }
     }
     fn reply(&mut self, epoch: Epoch, message: &Message<'_>) {
-        let mut encoder: FrameEncoder<MESSAGE_BYTES, 0> = FrameEncoder::new(epoch, Link::stream());
         if !self.has_replied {
             // Ends whatever the device has read before.
             self.replies.push(0);
             self.has_replied = true;
         }
-        if encoder.message(message)
-            && let Some(frame) = encoder.frame(Ticks(0))
-        {
-            self.replies.extend_from_slice(frame);
-        }
+        put_message(&mut self.replies, epoch, message);
     }
     fn acknowledge(&mut self) {
         let mut acks = Vec::new();

@@ -13,6 +13,7 @@ mod session;
 
 mod otlp_batch;
 
+mod down;
 mod gateway;
 mod link;
 
@@ -22,10 +23,11 @@ mod ledger;
 
 pub use clock_map::Arrival;
 pub use device::{DeviceInfo, DeviceSpan};
+pub use down::CommandError;
 pub use frames::{BindError, FrameReceiver};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use ledger::{DestinationLedger, DeviceLedger, GatewayLedger, IntakeLedger};
-pub use link::{LinkReceiver, MAX_FRAME_BYTES};
+pub use link::{LinkReceiver, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES};
 
 #[cfg(feature = "otlp-receiver")]
 pub mod otlp_http;

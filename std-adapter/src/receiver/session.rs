@@ -6,13 +6,14 @@
 use super::ack::AckState;
 use super::clock_map::{Arrival, ClockMap};
 use super::device::{DeviceInfo, DeviceSpan};
+use super::down::Down;
 use super::ledger::DeviceLedger;
 use super::otlp_batch::OtlpBatch;
 use super::symbols::SymbolTable;
 use crate::export::queue::Fate;
 use spanlet::Ticks;
 use spanlet::frame::{Body, ClockPong, Frame, RecordBatch, RecordError, SequenceTracker, Symbols};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Most words that a record may have.
@@ -79,6 +80,8 @@ pub(crate) struct Session {
     pub(crate) texts_refused: u64,
     pub(crate) batch: Option<OtlpBatch>,
     pub(crate) last_heard: Instant,
+    /// The way down of the link that it was heard on last.
+    pub(super) down: Weak<Down>,
     /// Replaced by another, or to be forgotten: takes nothing more.
     pub(crate) is_retired: bool,
     pub(crate) fates: Arc<[Arc<Fate>]>,
@@ -106,6 +109,7 @@ impl Session {
             texts_refused: 0,
             batch: None,
             last_heard: Instant::now(),
+            down: Weak::new(),
             is_retired: false,
             fates,
             words: vec![0; 512],
