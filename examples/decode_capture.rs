@@ -120,8 +120,8 @@ impl Capture {
         });
         let mut shown = 1;
         for child in children {
-            if child.start < span.start || child.end > span.end {
-                return Err(format!("not inside its parent: {}", child.text));
+            if child.start < span.start {
+                return Err(format!("starts before its parent: {}", child.text));
             }
             shown += self.tree(child, depth + 1, rate)?;
         }

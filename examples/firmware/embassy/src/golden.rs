@@ -19,7 +19,7 @@ pub async fn run() {
         let frame = encoder.frame(Ticks(0)).expect("it was queued");
         assert!(fits && board::RECEIVED.try_write(frame) == Ok(frame.len()));
     }
-    Timer::after_millis(150).await;
+    Timer::after_millis(90).await;
     let counters = TRACER.counters();
     hprintln!(
         "{} spans started, {} found the ring full",
