@@ -4,9 +4,9 @@
 //! back on the same connection. Bound: one thread a connection, a stated number of connections; a
 //! device that does not read its answers is disconnected.
 
-use super::clock_map::Arrival;
 use super::gateway::{Gateway, GatewayBuilder, Shared, lock};
 use super::ledger::GatewayLedger;
+use crate::clock::Arrival;
 use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -4,15 +4,15 @@
 //! Bound: one frame and one reassembled content of [`MAX_FRAME_BYTES`] each, and what is held until the
 //! device has said who it is. No input and no output of its own: whoever reads the link feeds it.
 
-use super::clock_map::Arrival;
 use super::device::{DeviceInfo, DeviceSpan};
 use super::down::{CommandError, Down};
 use super::gateway::{Shared, lock};
 use super::ledger::IntakeLedger;
 use super::session::{Restarted, Session, Source};
+use crate::clock::Arrival;
 use spanlet::frame::{
-    Ack, Body, ClockPing, Epoch, Frame, FrameEncoder, FrameError, Hello, Link, Message, Progress,
-    Reassembled, Reassembler, RecordBatch, ResourceAttributes, StreamDecoder, TraceCommand,
+    Ack, Body, Epoch, Frame, FrameEncoder, FrameError, Hello, Link, Message, Progress, Reassembled,
+    Reassembler, RecordBatch, ResourceAttributes, StreamDecoder, TraceCommand,
 };
 use spanlet::{SpanContext, Ticks};
 use std::sync::{Arc, Mutex};
@@ -24,6 +24,8 @@ pub const MAX_FRAME_BYTES: usize = 64 << 10;
 const BINDINGS: usize = 16;
 /// How often a device is asked who it is.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// What COBS and its delimiter add to a frame, at least.
+const STREAM_BYTES: usize = 2;
 /// Largest message downwards.
 const MESSAGE_BYTES: usize = 256;
 /// The longest payload of a command. Devices may take less: by default about 80 bytes.
@@ -49,7 +51,6 @@ struct Inner {
     has_replied: bool,
     down: Arc<Down>,
     asked: Option<Instant>,
-    pings: u32,
     counts: IntakeLedger,
     /// Frames that could not be read, over all.
     damaged: u64,
@@ -92,7 +93,6 @@ impl LinkReceiver {
                 has_replied: false,
                 down: Arc::default(),
                 asked: None,
-                pings: 0,
                 counts: IntakeLedger::default(),
                 damaged: 0,
                 seen: (0, 0),
@@ -104,12 +104,17 @@ impl LinkReceiver {
     pub fn feed(&mut self, bytes: &[u8], arrival: Arrival) {
         let mut input = bytes;
         while let Progress::Frame(frame) = self.decoder.feed(&mut input) {
+            // What is behind it came after it.
+            let arrival = self
+                .inner
+                .begun(arrival, frame.len() + STREAM_BYTES + input.len());
             self.inner.frame(frame, arrival, &mut self.reassembler);
         }
         self.settle(bytes.len());
     }
     /// Takes one datagram.
     pub fn datagram(&mut self, bytes: &[u8], arrival: Arrival) {
+        let arrival = self.inner.begun(arrival, bytes.len());
         self.inner.frame(bytes, arrival, &mut self.reassembler);
         self.settle(bytes.len());
     }
@@ -195,6 +200,10 @@ fn put_message(to: &mut Vec<u8>, epoch: Epoch, message: &Message<'_>) -> bool {
 }
 
 impl Inner {
+    /// When the first of so many bytes was on the wire, on a link of known speed.
+    fn begun(&self, arrival: Arrival, bytes: usize) -> Arrival {
+        arrival.earlier(self.shared.settings.clock.serialisation(bytes))
+    }
     fn frame(
         &mut self,
         bytes: &[u8],
@@ -306,14 +315,19 @@ impl Inner {
             Message::Hello(hello) => {
                 let with_id = self.shared.settings.export_device_id;
                 match DeviceInfo::new(hello, epoch, with_id) {
-                    Some(info) => self.bind(info),
+                    Some(info) => self.bind(info, arrival),
                     None => self.counts.malformed += 1,
                 }
                 self.ask(arrival);
             }
             Message::ClockPong(pong) => {
+                let shared = self.shared.clone();
                 if let Some(binding) = self.binding(epoch) {
-                    lock(&binding.session).pong(pong, sent_at, arrival);
+                    let mut session = lock(&binding.session);
+                    let fates = session.fates.clone();
+                    session.pong(pong, sent_at, arrival, &mut |open, span| {
+                        shared.deliver(&fates, open, span);
+                    });
                 }
             }
             // The others go down.
@@ -321,9 +335,9 @@ impl Inner {
         }
     }
     /// Frames of this boot are this device's from now on, and those that were held.
-    fn bind(&mut self, info: DeviceInfo) {
+    fn bind(&mut self, info: DeviceInfo, arrival: Arrival) {
         let (epoch, capabilities) = (info.epoch, info.capabilities);
-        let session = self.shared.session(info);
+        let session = self.shared.session(info, arrival);
         let pinged = self.bindings.iter().find(|b| b.epoch == epoch);
         let pinged = pinged.and_then(|b| b.pinged);
         self.bindings.retain(|b| b.epoch != epoch);
@@ -394,17 +408,12 @@ impl Inner {
         let period = self.shared.settings.ping_every;
         let mut pings = Vec::new();
         for binding in &mut self.bindings {
-            if binding.capabilities & Hello::CLOCK != 0 && is_due(binding.pinged, period) {
-                binding.pinged = Some(now.at);
-                pings.push(binding.epoch);
+            if binding.capabilities & Hello::CLOCK != 0 {
+                let ping = lock(&binding.session).ping(now, &mut binding.pinged, period);
+                pings.extend(ping.map(|ping| (binding.epoch, ping)));
             }
         }
-        for epoch in pings {
-            self.pings = self.pings.wrapping_add(1);
-            let ping = ClockPing {
-                id: self.pings,
-                host_unix_nanos: Arrival::now().unix_ns,
-            };
+        for (epoch, ping) in pings {
             self.reply(epoch, &Message::ClockPing(ping));
         }
     }
@@ -412,7 +421,7 @@ impl Inner {
     fn give_up(&mut self) {
         let rate = self.shared.settings.assumed_rate;
         while let Some(held) = self.held.first() {
-            let epoch = held.epoch;
+            let (epoch, held_since) = (held.epoch, held.arrival);
             let device_id = format!("unidentified at {}", self.name);
             let hello = rate.map(|rate| Hello {
                 device_id: &device_id,
@@ -425,7 +434,7 @@ impl Inner {
                 resource: ResourceAttributes::default(),
             });
             match hello.and_then(|hello| DeviceInfo::new(&hello, epoch, false)) {
-                Some(info) => self.bind(info),
+                Some(info) => self.bind(info, held_since),
                 None => {
                     self.counts.unidentified += self.held.len() as u64;
                     self.held.clear();

@@ -5,7 +5,6 @@
 //! Services: the OTLP receiver, for tests and demonstrations.
 
 mod ack;
-mod clock_map;
 mod symbols;
 
 mod device;
@@ -21,7 +20,7 @@ mod frames;
 
 mod ledger;
 
-pub use clock_map::Arrival;
+pub use crate::clock::{Arrival, ClockConfig, ClockError};
 pub use device::{DeviceInfo, DeviceSpan};
 pub use down::CommandError;
 pub use frames::{BindError, FrameReceiver};
