@@ -1,19 +1,18 @@
 //! Devices over real TCP: each span comes out once or is in the ledger, whatever happens to the link.
 
 mod devices;
-#[path = "devices/proxy.rs"]
-mod proxy;
 
 use devices::{
     DeviceSpan, DeviceTracer, device, tracer, unix_ns, wait_until, work, work_of_a_library,
 };
-use proxy::Proxy;
 use spanlet::drain::Delivery;
 use spanlet_std::clock::{ATTRIBUTE_ERROR, ERROR_UNKNOWN};
 use spanlet_std::config::BatchConfig;
 use spanlet_std::export::{Batch, ExportOutcome, ShutdownReport, SpanExporter};
 use spanlet_std::receiver::{BindError, Gateway, GatewayLedger};
 use spanlet_std::trace::{AttributeValue, TraceSpan};
+use spanlet_tests::faults::Faults;
+use spanlet_tests::proxy::Proxy;
 use std::collections::HashSet;
 use std::io::Write;
 use std::net::TcpStream;
@@ -22,6 +21,16 @@ use std::time::{Duration, Instant};
 
 const ACKNOWLEDGED: Delivery = Delivery::Acknowledged {
     resend_after_ticks: 15_000,
+};
+
+/// Everything wrong on the way up, of a million frames (bytes).
+const FAULTS: Faults = Faults {
+    corrupt: 300,
+    drop: 60_000,
+    duplicate: 40_000,
+    reorder: 40_000,
+    truncate: 60_000,
+    garbage: 40_000,
 };
 
 type Spans = Arc<Mutex<Vec<TraceSpan>>>;
@@ -153,17 +162,24 @@ fn a_link_that_does_everything_wrong_invents_nothing_and_each_loss_is_counted() 
     for seed in 1..=12 {
         let (spans, sink) = collected();
         let receiver = Gateway::builder().sink(sink).bind("127.0.0.1:0").unwrap();
-        let proxy = Proxy::start(receiver.local_addr(), seed);
+        let proxy = Proxy::start(
+            "127.0.0.1:0",
+            receiver.local_addr(),
+            seed,
+            FAULTS,
+            Faults::NONE,
+        )
+        .unwrap();
         let tracer = tracer(seed);
         let mut device = device("lossy", 1, Delivery::OneWay, tracer);
-        device.connect(proxy.address);
+        device.connect(proxy.address());
         let rounds = 60;
         for n in 0..rounds {
             work(tracer, n);
             device.send();
             device.listen();
         }
-        wait_until("the proxy has seen it all", || proxy.harm().frames >= 60);
+        wait_until("the proxy has seen it all", || proxy.harm().0.frames >= 60);
         proxy.heal();
         // The link has recovered: heartbeats tell of the tail and teach the texts again.
         wait_until("all is known", || {
@@ -184,7 +200,7 @@ fn a_link_that_does_everything_wrong_invents_nothing_and_each_loss_is_counted() 
         let lost = total.link.link_lost + total.link.corrupt;
         assert_eq!(spans.len() as u64 + lost, 120, "{total}");
         assert_eq!(total.delivered_with_placeholders, 0);
-        let harm = proxy.harm();
+        let (harm, _) = proxy.harm();
         assert!(harm.total() > 5, "the proxy did its work: {harm:?}");
         assert!(lost > 0, "seed {seed}: {harm:?} {total}");
         duplicates += total.link.duplicate;
@@ -202,10 +218,17 @@ fn acknowledged_delivery_loses_nothing_on_the_same_link() {
     for seed in 100..106 {
         let (spans, sink) = collected();
         let receiver = Gateway::builder().sink(sink).bind("127.0.0.1:0").unwrap();
-        let proxy = Proxy::start(receiver.local_addr(), seed);
+        let proxy = Proxy::start(
+            "127.0.0.1:0",
+            receiver.local_addr(),
+            seed,
+            FAULTS,
+            Faults::NONE,
+        )
+        .unwrap();
         let tracer = tracer(seed);
         let mut device = device("stubborn", 1, ACKNOWLEDGED, tracer);
-        device.connect(proxy.address);
+        device.connect(proxy.address());
         for n in 0..60 {
             work(tracer, n);
             device.send();

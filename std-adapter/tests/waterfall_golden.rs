@@ -128,7 +128,10 @@ fn what_starts_before_its_parent_by_another_clock_is_explained() {
     assert!(picture.contains("└ ±300 µs api-gateway"), "{picture}");
     assert!(picture.contains("└ ±? api-gateway"), "{picture}");
     let words: Vec<&str> = picture.split_whitespace().collect();
-    assert!(words.join(" ").contains("the two may be 300 us apart"), "{picture}");
+    assert!(
+        words.join(" ").contains("the two may be 300 us apart"),
+        "{picture}"
+    );
     check("clocks", &picture);
     // Spans of one device have one clock.
     s.spans[2].service = "sensor".to_owned();

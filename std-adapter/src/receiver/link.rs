@@ -1,18 +1,19 @@
 //! Bytes of one link → frames → batches of records for the right boot of the right device.
 //!
 //! Input: bytes or datagrams, with their arrival. Output: what the boots deliver; bytes to answer with.
-//! Bound: one frame and one reassembled content of [`MAX_FRAME_BYTES`] each, and what is held until the
-//! device has said who it is. No input and no output of its own: whoever reads the link feeds it.
+//! Bound: one frame of [`MAX_FRAME_BYTES`], the contents that [`fragments`](super::fragments) puts together, and
+//! what is held until the device has said who it is. No input and no output of its own: whoever reads the link feeds it.
 
 use super::device::{DeviceInfo, DeviceSpan};
 use super::down::{CommandError, Down};
+use super::fragments::Fragments;
 use super::gateway::{Shared, lock};
 use super::ledger::IntakeLedger;
 use super::session::{Restarted, Session, Source};
 use crate::clock::Arrival;
 use spanlet::frame::{
     Ack, Body, Epoch, Frame, FrameEncoder, FrameError, Hello, Link, Message, Progress, Reassembled,
-    Reassembler, RecordBatch, ResourceAttributes, StreamDecoder, TraceCommand,
+    RecordBatch, ResourceAttributes, StreamDecoder, TraceCommand,
 };
 use spanlet::{SpanContext, Ticks};
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 pub const MAX_FRAME_BYTES: usize = 64 << 10;
 /// Boots that a link may carry at a time.
 const BINDINGS: usize = 16;
-/// How often a device is asked who it is.
+/// How often a device is asked who it is, and for texts that are missing.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// What COBS and its delimiter add to a frame, at least.
 const STREAM_BYTES: usize = 2;
@@ -36,7 +37,7 @@ pub const MAX_PAYLOAD_BYTES: usize = 192;
 /// Dropping it says that nothing more will come.
 pub struct LinkReceiver {
     decoder: Box<StreamDecoder<MAX_FRAME_BYTES>>,
-    reassembler: Box<Reassembler<MAX_FRAME_BYTES>>,
+    fragments: Fragments,
     inner: Inner,
 }
 
@@ -52,8 +53,6 @@ struct Inner {
     down: Arc<Down>,
     asked: Option<Instant>,
     counts: IntakeLedger,
-    /// Frames that could not be read, over all.
-    damaged: u64,
     /// What the decoders had counted when it was added up last.
     seen: (u64, u64),
 }
@@ -66,6 +65,8 @@ struct Binding {
     /// Records have come that are not acknowledged yet.
     to_acknowledge: bool,
     pinged: Option<Instant>,
+    /// When it was asked for its texts.
+    texts_asked: Option<Instant>,
 }
 
 /// A content that came before its device said who it is.
@@ -82,7 +83,7 @@ impl LinkReceiver {
     pub(super) fn new(shared: Arc<Shared>, name: &str) -> Self {
         LinkReceiver {
             decoder: Box::default(),
-            reassembler: Box::default(),
+            fragments: Fragments::default(),
             inner: Inner {
                 shared,
                 name: name.to_owned(),
@@ -94,7 +95,6 @@ impl LinkReceiver {
                 down: Arc::default(),
                 asked: None,
                 counts: IntakeLedger::default(),
-                damaged: 0,
                 seen: (0, 0),
             },
         }
@@ -108,20 +108,20 @@ impl LinkReceiver {
             let arrival = self
                 .inner
                 .begun(arrival, frame.len() + STREAM_BYTES + input.len());
-            self.inner.frame(frame, arrival, &mut self.reassembler);
+            self.inner.frame(frame, arrival, &mut self.fragments);
         }
         self.settle(bytes.len());
     }
     /// Takes one datagram.
     pub fn datagram(&mut self, bytes: &[u8], arrival: Arrival) {
         let arrival = self.inner.begun(arrival, bytes.len());
-        self.inner.frame(bytes, arrival, &mut self.reassembler);
+        self.inner.frame(bytes, arrival, &mut self.fragments);
         self.settle(bytes.len());
     }
     fn settle(&mut self, bytes: usize) {
         let garbage =
             u64::from(self.decoder.oversized_count()) + u64::from(self.decoder.undecodable_count());
-        let incomplete = u64::from(self.reassembler.dropped_count());
+        let incomplete = self.fragments.dropped_count();
         let inner = &mut self.inner;
         inner.counts.bytes += bytes as u64;
         inner.counts.garbage += garbage - inner.seen.0;
@@ -204,12 +204,7 @@ impl Inner {
     fn begun(&self, arrival: Arrival, bytes: usize) -> Arrival {
         arrival.earlier(self.shared.settings.clock.serialisation(bytes))
     }
-    fn frame(
-        &mut self,
-        bytes: &[u8],
-        arrival: Arrival,
-        reassembler: &mut Reassembler<MAX_FRAME_BYTES>,
-    ) {
+    fn frame(&mut self, bytes: &[u8], arrival: Arrival, fragments: &mut Fragments) {
         let frame = match Frame::parse(bytes) {
             Ok(frame) => frame,
             Err(error) => return self.count(error),
@@ -222,7 +217,7 @@ impl Inner {
             }
             Body::Message(message) => self.message(epoch, sent_at, arrival, message),
             Body::Fragment(fragment) => {
-                let Reassembled::Content { kind, bytes } = reassembler.push(epoch, fragment) else {
+                let Reassembled::Content { kind, bytes } = fragments.push(epoch, fragment) else {
                     return;
                 };
                 match Body::reassembled(kind, bytes) {
@@ -247,7 +242,6 @@ impl Inner {
             _ => &mut self.counts.malformed,
         };
         *count += 1;
-        self.damaged += 1;
     }
     fn binding(&mut self, epoch: Epoch) -> Option<&mut Binding> {
         let at = self.bindings.iter().position(|b| b.epoch == epoch)?;
@@ -266,7 +260,6 @@ impl Inner {
         source: Source<'_>,
     ) {
         let shared = self.shared.clone();
-        let damage = self.damaged + self.seen.0 + self.seen.1;
         let Some(binding) = self.binding(epoch) else {
             return self.hold(epoch, sent_at, arrival, source);
         };
@@ -275,7 +268,7 @@ impl Inner {
             let fates = session.fates.clone();
             let mut out =
                 |open: &mut Option<_>, span: &DeviceSpan<'_>| shared.deliver(&fates, open, span);
-            match session.take(batch, source, sent_at, arrival, damage, &mut out) {
+            match session.take(batch, source, sent_at, arrival, &mut out) {
                 Ok(()) => {
                     binding.to_acknowledge = true;
                     return;
@@ -357,6 +350,7 @@ impl Inner {
             capabilities,
             to_acknowledge: false,
             pinged,
+            texts_asked: None,
         });
         for held in held {
             let body = match held.kind {
@@ -412,6 +406,20 @@ impl Inner {
                 let ping = lock(&binding.session).ping(now, &mut binding.pinged, period);
                 pings.extend(ping.map(|ping| (binding.epoch, ping)));
             }
+        }
+        let mut lacking = Vec::new();
+        for binding in &mut self.bindings {
+            // Whoever has a way back hears it; the others announce in turn.
+            if binding.capabilities != 0
+                && is_due(binding.texts_asked, ASK_EVERY)
+                && lock(&binding.session).lacks_texts()
+            {
+                binding.texts_asked = Some(now.at);
+                lacking.push(binding.epoch);
+            }
+        }
+        for epoch in lacking {
+            self.reply(epoch, &Message::SendDictionary);
         }
         for (epoch, ping) in pings {
             self.reply(epoch, &Message::ClockPing(ping));

@@ -4,7 +4,6 @@
 //! time) → [`DeviceSpan`] → sinks and exporters of the [`Gateway`]. [`FrameReceiver`] does this for TCP.
 //! Services: the OTLP receiver, for tests and demonstrations.
 
-mod ack;
 mod symbols;
 
 mod device;
@@ -14,6 +13,8 @@ mod otlp_batch;
 
 mod down;
 mod gateway;
+
+mod fragments;
 mod link;
 
 mod frames;

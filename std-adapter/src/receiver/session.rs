@@ -3,7 +3,6 @@
 //! Input: batches of records, answers to pings. Output: spans, each once, and what to acknowledge. Bound: texts
 //! ([`symbols`](super::symbols)), and [`Limits`] for what waits for texts; duplicates are told within 960 records.
 
-use super::ack::AckState;
 use super::device::{DeviceInfo, DeviceSpan};
 use super::down::Down;
 use super::ledger::DeviceLedger;
@@ -75,7 +74,6 @@ pub(crate) struct Session {
     clock: ClockMap,
     /// Spans wait for the first answer to a ping.
     is_settling: bool,
-    ack: AckState,
     waiting: Vec<Waiting>,
     waiting_bytes: usize,
     limits: Limits,
@@ -107,7 +105,6 @@ impl Session {
             info,
             symbols: SymbolTable::default(),
             tracker: SequenceTracker::new(),
-            ack: AckState::default(),
             waiting: Vec::new(),
             waiting_bytes: 0,
             limits,
@@ -123,14 +120,13 @@ impl Session {
             words: vec![0; 512],
         }
     }
-    /// Takes a batch of records; each new span goes to `out`. `damage`: what the link has damaged so far.
+    /// Takes a batch of records; each new span goes to `out`.
     pub(crate) fn take(
         &mut self,
         batch: &RecordBatch<'_>,
         source: Source<'_>,
         sent_at: Ticks,
         arrival: Arrival,
-        damage: u64,
         out: Out<'_>,
     ) -> Result<(), Restarted> {
         let conflicts = |(symbol, text): (_, &str)| {
@@ -164,9 +160,6 @@ impl Session {
             self.waiting_bytes += waiting.bytes();
             self.waiting.push(waiting);
         }
-        let explained = self.tracker.ledger().link_lost == 0;
-        self.ack
-            .batch(batch.first(), batch.count(), sent_at, explained, damage);
         self.expire(arrival.at, out);
         Ok(())
     }
@@ -314,9 +307,13 @@ impl Session {
             known.clock.ended(new.opened);
         }
     }
+    /// Whether records wait for texts.
+    pub(crate) fn lacks_texts(&self) -> bool {
+        !self.waiting.is_empty()
+    }
     /// What to acknowledge.
     pub(crate) fn next_missing(&self) -> u32 {
-        self.ack.next()
+        self.tracker.next_missing()
     }
     /// Adds this boot to the device's ledger.
     pub(crate) fn read(&self, ledger: &mut DeviceLedger) {
