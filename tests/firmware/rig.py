@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -14,6 +15,7 @@ import time
 
 SPANLET = os.environ["SPANLET_BIN"]
 SERVICE = os.environ["FAN_SERVICE"]
+LINK_FAULTS = os.environ["LINK_FAULTS"]
 
 
 def wait_until(what: str, done, seconds: float = 30):
@@ -85,6 +87,28 @@ class Gateway(Process):
         return ledgers
 
 
+class FaultyLink(Process):
+    """tests/link_faults.rs in front of a gateway: `say` gives it commands."""
+
+    def __init__(self, gateway: int):
+        super().__init__(
+            [LINK_FAULTS, "127.0.0.1:0", f"127.0.0.1:{gateway}", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.said = Lines(self.process.stdout)
+        self.port = int(wait_until("the proxy listens", lambda: self.said.find(r"^listening on .*:(\d+)$"))[1])
+
+    def say(self, commands: str) -> None:
+        self.process.stdin.write(commands + "\n")
+        self.process.stdin.flush()
+
+    def report(self) -> str:
+        """What it did, in words."""
+        self.say("quit")
+        self.process.wait(10)
+        self.said.join(10)
+        return "; ".join(re.sub(r" \w+=0\b", "", line) for line in self.said.lines[1:])
+
+
 class Service(Process):
     """examples/fan_service.rs."""
 
@@ -131,3 +155,9 @@ class Device(Process):
         """What went to a UART that leads nowhere."""
         with open(f"{self.dir.name}/uart{uart}", "rb") as file:
             return file.read()
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

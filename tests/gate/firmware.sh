@@ -99,12 +99,15 @@ done
 
 # In real time: each check_*.py is a check of its own, with an exit status and a line that says what it saw.
 interop_python
-cargo build -q "${LOCKED[@]}" -p spanlet-cli
+cargo build -q "${LOCKED[@]}" -p spanlet-cli -p spanlet-tests --bin spanlet --bin link-faults
 export SPANLET_BIN=$OUT/debug/spanlet FAN_SERVICE=$OUT/debug/examples/fan_service LLVM_NM=$nm
+export LINK_FAULTS=$OUT/debug/link-faults
 build_firmware examples/firmware/embassy embassy thumbv7em-none-eabihf
 export FIRMWARE_EMBASSY=$ELF
 build_firmware examples/firmware/rtic rtic thumbv7m-none-eabi
 export FIRMWARE_RTIC=$ELF
+GUIDE_RUSTC=$(tests/cross-targets.sh --rustc thumbv7em-none-eabihf)
+export GUIDE_RUSTC GUIDE_WORK=$OUT/cross/guide GUIDE_TARGET_DIR=$OUT/cross
 for check in tests/firmware/check_*.py; do
   from=$(now)
   PYTHONPATH=tests/interop:tests/firmware timeout 300 "$INTEROP_PYTHON" "$check" || fail "$check"

@@ -19,9 +19,9 @@ mod app {
         AlwaysOn, Clock, DeviceIds, InlineBuf, SpanContext, TickRate, Ticks, Tracer, Uplink, within,
     };
 
-    // Where a part has a timer to spare, RTIC's monotonic for it is finer and costs fewer interrupts.
-    systick_monotonic!(Mono, 10_000);
-    const TICK_HZ: u64 = 10_000;
+    // Milliseconds. Where a part has a timer to spare, RTIC's monotonic for it counts microseconds, without interrupts.
+    systick_monotonic!(Mono, 1_000);
+    const TICK_HZ: u64 = 1_000;
 
     /// RTIC's time for spans.
     pub struct MonoClock;
@@ -64,9 +64,11 @@ mod app {
     fn sample(context: sample::Context) {
         let mut span: Span = TRACER.span("sample").root().start();
         board::clear_timer();
-        let vibration = 30 + *context.local.samples * 7 % 41;
-        span.set_attribute("vibration", i64::from(vibration));
-        *context.local.samples += 1;
+        let n = *context.local.samples;
+        *context.local.samples = n + 1;
+        let vibration = 30 + n * 7 % 41;
+        span.set_attribute("sample", i64::from(n))
+            .set_attribute("vibration", i64::from(vibration));
         if evaluate::spawn(span.context(), vibration).is_err() {
             span.set_error("the evaluation before is not done");
         }
