@@ -8,7 +8,7 @@
 #   BIN@BOARD.spans.txt   what the program sent over its first UART, decoded
 #   BIN@BOARD.log.txt     what it logged by defmt over its second UART
 # A feature `golden` is switched on for these runs. A crate with a `run.sh` is that script's business; those below
-# boards/ are only linked, in a section of their own. BLESS=1 writes the expectations anew, to be read in a diff.
+# boards/ are only linked, in a section of their own. SPANLET_BLESS=1 writes the expectations anew, to be read in a diff.
 board_target() {
   case $1 in
     *+*) echo "${1#*+}" ;;
@@ -31,7 +31,7 @@ build_firmware() {
 
 # compare EXPECTED GOT WHAT
 compare() {
-  [ -z "${BLESS:-}" ] || cp "$2" "$1"
+  [ -z "${SPANLET_BLESS:-}" ] || cp "$2" "$1"
   diff -u "$1" "$2" || fail "$3"
 }
 

@@ -12,18 +12,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tiny_http::{Method, Request, Response, Server};
 
-/// Serves until the process ends.
-pub(crate) fn serve(
-    address: SocketAddr,
-    allow_remote: bool,
-    receiver: &Arc<FrameReceiver>,
-) -> Result<(), CliError> {
-    if !address.ip().is_loopback() && !allow_remote {
-        return Err(CliError::Other(format!(
-            "{address} can be reached from other machines, and nobody asks them who they are: add --allow-remote if \
-             that is meant"
-        )));
+/// Refuses an address that others reach, unless that is meant.
+pub(crate) fn check(address: SocketAddr, allow_remote: bool) -> Result<(), CliError> {
+    if address.ip().is_loopback() || allow_remote {
+        return Ok(());
     }
+    Err(CliError::Other(format!(
+        "{address} can be reached from other machines, and nobody asks them who they are: add --allow-remote if that \
+         is meant"
+    )))
+}
+
+/// Serves until the process ends.
+pub(crate) fn serve(address: SocketAddr, receiver: &Arc<FrameReceiver>) -> Result<(), CliError> {
     let error = |cause: &dyn core::fmt::Display| {
         CliError::Other(format!("cannot take commands at {address}: {cause}"))
     };

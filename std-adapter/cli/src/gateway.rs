@@ -80,6 +80,9 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
             to.lock().unwrap_or_else(PoisonError::into_inner).span(span);
         });
     }
+    if let Some(address) = args.control {
+        control::check(address, args.allow_remote)?;
+    }
     let (stop, stopped) = channel();
     ctrlc::set_handler(move || {
         // Gone if the end has begun already.
@@ -96,7 +99,7 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
     eprintln!("listening at {}", receiver.local_addr());
     let receiver = Arc::new(receiver);
     if let Some(address) = args.control {
-        control::serve(address, args.allow_remote, &receiver)?;
+        control::serve(address, &receiver)?;
     }
 
     let mut reports = Reports::new(args.stats);

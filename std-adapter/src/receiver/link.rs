@@ -28,7 +28,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// What COBS and its delimiter add to a frame, at least.
 const STREAM_BYTES: usize = 2;
 /// Largest message downwards.
-const MESSAGE_BYTES: usize = 256;
+const MESSAGE_BYTES: usize = 384;
 /// The longest payload of a command. Devices may take less: by default about 80 bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 192;
 
