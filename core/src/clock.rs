@@ -105,8 +105,9 @@ impl UnixAnchor {
     ///
     /// ```
     /// use spanlet::{TickRate, Ticks, UnixAnchor};
-    /// let slow = UnixAnchor::new(Ticks(0), 0, TickRate::MICROSECONDS).with_drift_ppb(20_000);
-    /// assert_eq!(slow.unix_nanos(Ticks(1_000_000)), 1_000_020_000);
+    /// // An RC oscillator that is slow by 1/32.
+    /// let slow = UnixAnchor::new(Ticks(0), 0, TickRate::MICROSECONDS).with_drift_ppb(31_250_000);
+    /// assert_eq!(slow.unix_nanos(Ticks(1_000_000)), 1_031_250_000);
     /// ```
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "clamped before")]
@@ -140,38 +141,58 @@ impl UnixAnchor {
     }
 }
 
-/// Widens a free-running 32-bit counter to 64 bits.
+/// [`Extend`] for a 32-bit counter.
+pub type Extend32 = Extend<32>;
+
+/// Widens a free-running counter of `BITS` bits (2 to 32) to 64.
 ///
 /// Right as long as [`extend`](Self::extend) is called at least once in every quarter period of the
-/// counter (at 1 MHz: every 17 minutes). Interrupts may call it while a task is in it: a reading that is
+/// counter: 32 bits at 1 MHz every 17 minutes, 24 bits at 16 MHz every quarter of a second, 16 bits at 32,768 Hz
+/// every half second. An interrupt at the counter's wrap and one at its middle do that by themselves.
+/// Interrupts may call it while a task is in it: a reading that is
 /// older than the newest one seen, by less than a quarter period, gets its own earlier time. Load and
 /// store only, no critical section.
 ///
 /// ```
-/// use spanlet::{Extend32, Ticks};
+/// use spanlet::{Extend, Extend32, Ticks};
 /// let wide = Extend32::new();
 /// assert_eq!(wide.extend(0xffff_fff0), Ticks(0xffff_fff0));
 /// assert_eq!(wide.extend(0x0000_0010), Ticks(0x1_0000_0010));
 /// assert_eq!(wide.extend(0xffff_ffff), Ticks(0xffff_ffff), "an older reading keeps its time");
+///
+/// // SysTick counts down from 0xff_ffff, its reload value: turned round it counts up.
+/// let systick = Extend::<24>::new();
+/// # let mut current = [0xff_fffe, 0x80_0000, 0x10_0000, 0xff_fff0].into_iter();
+/// # let mut current_value = || current.next().unwrap();
+/// assert_eq!(systick.extend(!current_value()), Ticks(1));
+/// # systick.extend(!current_value());
+/// # systick.extend(!current_value());
+/// // … and after a wrap:
+/// assert_eq!(systick.extend(!current_value()), Ticks(0x100_000f));
 /// ```
 #[derive(Debug, Default)]
-pub struct Extend32 {
+pub struct Extend<const BITS: u32> {
     /// Half periods begun by the newest reading: the upper word of the time and the counter's top bit
     /// in one word, so that an update is one store. A lost race leaves it one half behind, which the
     /// next reading makes up for.
     halves: AtomicU32,
 }
 
-impl Extend32 {
+impl<const BITS: u32> Extend<BITS> {
     /// Starts in the counter's first period.
     pub const fn new() -> Self {
-        Extend32 {
+        const { assert!(BITS >= 2 && BITS <= 32, "a counter of 2 to 32 bits") };
+        Extend {
             halves: AtomicU32::new(0),
         }
     }
-    /// The wide time of the reading `now`. About 10 instructions on a Cortex-M.
+    /// The wide time of the reading `now`; bits above the counter's are passed over. About 10 instructions on a
+    /// Cortex-M, two or three more for less than 32 bits.
     #[inline]
     pub fn extend(&self, now: u32) -> Ticks {
+        // As if it had 32 bits, and counted in larger steps.
+        let unused = 32 - BITS;
+        let now = now << unused;
         // ORDERING: one word that nothing else depends on.
         let seen = self.halves.load(Relaxed);
         let half = if seen & 1 == now >> 31 {
@@ -185,7 +206,7 @@ impl Extend32 {
             // Late in its half: the half before, read by somebody whom we interrupted.
             seen.wrapping_sub(1)
         };
-        Ticks(((half >> 1) as u64) << 32 | now as u64)
+        Ticks((((half >> 1) as u64) << 32 | now as u64) >> unused)
     }
 }
 
@@ -219,18 +240,60 @@ mod tests {
     )]
     use super::*;
 
-    #[test]
-    fn extend_follows_the_counter() {
-        let (wide, mut now) = (Extend32::new(), 0u64);
+    /// Steps of up to a quarter period, readings that are late by less, and noise above the counter's bits.
+    fn follows<const BITS: u32>() {
+        let (wide, mut now) = (Extend::<BITS>::new(), 0u64);
         let mut step = 1u64;
         for _ in 0..100_000 {
             step = step.wrapping_mul(6364136223846793005).wrapping_add(1);
-            now += step >> 34;
-            assert_eq!(wide.extend(now as u32), Ticks(now));
-            let late = now.saturating_sub(step >> 40);
-            assert_eq!(wide.extend(late as u32), Ticks(late));
+            now += step >> (66 - BITS);
+            let noise = if BITS == 32 {
+                0
+            } else {
+                (step as u32) << (BITS % 32)
+            };
+            let read = |time: u64| (time as u32 & u32::MAX >> (32 - BITS)) | noise;
+            assert_eq!(wide.extend(read(now)), Ticks(now));
+            let late = now.saturating_sub(step >> (67 - BITS));
+            assert_eq!(wide.extend(read(late)), Ticks(late));
         }
-        assert!(now > 1 << 40);
+        assert!(now > 1 << (BITS + 8), "it wrapped often");
+    }
+    #[test]
+    fn extend_follows_the_counter() {
+        follows::<32>();
+        follows::<31>();
+        follows::<24>();
+        follows::<16>();
+        follows::<8>();
+    }
+    /// A period and a half without a call is more than can be seen, and says so by being short.
+    #[test]
+    fn extend_needs_its_calls() {
+        let wide = Extend::<16>::new();
+        assert_eq!(wide.extend(100), Ticks(100));
+        assert_eq!(wide.extend(100), Ticks(100), "a whole period later");
+    }
+
+    #[test]
+    fn drift_is_part_of_the_mapping() {
+        let anchor = UnixAnchor::new(Ticks(1000), 5_000_000_000, TickRate::MILLISECONDS);
+        for ppb in [-25_000_000i64, -1, 0, 1, 50_000, 25_000_000] {
+            let map = anchor.with_drift_ppb(ppb);
+            for ticks in [0u64, 1000, 87_000, 86_400_000] {
+                let after = (ticks as i128 - 1000) * 1_000_000;
+                let expected = 5_000_000_000 + after + after * ppb as i128 / 1_000_000_000;
+                let is = i128::from(map.unix_nanos(Ticks(ticks)));
+                assert!(
+                    (is - expected.max(0)).abs() <= 30,
+                    "{ppb} {ticks} {is} {expected}"
+                );
+            }
+        }
+        let stopped = anchor.with_drift_ppb(i64::MIN);
+        assert!(stopped.unix_nanos(Ticks(0)) <= stopped.unix_nanos(Ticks(u64::MAX >> 1)));
+        let fast = anchor.with_drift_ppb(i64::MAX);
+        assert_eq!(fast.unix_nanos(Ticks(u64::MAX >> 1)), u64::MAX);
     }
 
     #[test]

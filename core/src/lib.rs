@@ -85,14 +85,16 @@ pub mod otlp;
 pub mod testing;
 
 pub use attribute::{KeyValue, StrArray, StrArrayIter, Value};
-pub use clock::{Clock, Extend32, TickRate, Ticks, UnixAnchor};
+pub use clock::{Clock, Extend, Extend32, TickRate, Ticks, UnixAnchor};
 pub use context::{SpanContext, SpanId, TraceFlags, TraceId};
 pub use drain::RecordSource;
 pub use escalation::{Escalation, EscalationResult};
 pub use facade::{
     AlreadyInstalledError, DynRecorder, GLOBAL_SPAN_WORDS, Global, GlobalSpan, set_global_tracer,
 };
-pub use id_generator::{DeviceIds, Entropy, IdGenerator, LocalIds, RandomIds, SeededIds};
+pub use id_generator::{
+    BootCounter, DeviceIds, Entropy, IdGenerator, LocalIds, RandomIds, SeededIds,
+};
 pub use instrumented::{Instrument, Instrumented, ResultExt, within};
 pub use log_ids::LogIds;
 pub use record::{

@@ -3,16 +3,18 @@
 mod devices;
 
 use devices::{
-    DeviceSpan, DeviceTracer, device, tracer, unix_ns, wait_until, work, work_of_a_library,
+    DeviceSpan, DeviceTracer, device, device_on, tracer, tracer_with_ring, unix_ns, wait_until,
+    work, work_of_a_library,
 };
 use spanlet::drain::Delivery;
+use spanlet::frame::Link;
 use spanlet_std::clock::{ATTRIBUTE_ERROR, ERROR_UNKNOWN};
 use spanlet_std::config::BatchConfig;
 use spanlet_std::export::{Batch, ExportOutcome, ShutdownReport, SpanExporter};
 use spanlet_std::receiver::{BindError, Gateway, GatewayLedger};
 use spanlet_std::trace::{AttributeValue, TraceSpan};
 use spanlet_tests::faults::Faults;
-use spanlet_tests::proxy::Proxy;
+use spanlet_tests::proxy::{Mode, Proxy};
 use std::collections::HashSet;
 use std::io::Write;
 use std::net::TcpStream;
@@ -253,6 +255,99 @@ fn acknowledged_delivery_loses_nothing_on_the_same_link() {
             "{total}"
         );
         assert_genuine(&take(&spans), 60);
+    }
+}
+
+/// The ring's bytes, and how many spans of [`work`] it holds at least.
+const SMALL_RING: usize = 4096;
+const SMALL_RING_SPANS: u64 = 30;
+
+/// Works `rounds` times; what the ring refused is said by its counter, and by which ids are missing later.
+fn work_in_small_ring(tracer: &'static DeviceTracer<SMALL_RING>, n: &mut i64, refused: &mut u64) {
+    let before = tracer.counters().ring_full;
+    work(tracer, *n);
+    *n += 1;
+    *refused += u64::from(tracer.counters().ring_full - before);
+}
+
+#[test]
+fn acknowledged_delivery_outlasts_outages_over_tcp() {
+    let noisy = Faults {
+        corrupt: 10_000,
+        duplicate: 50_000,
+        ..Faults::NONE
+    };
+    for (seed, outage) in [(200, Mode::Cut), (201, Mode::Stall), (202, Mode::Cut)] {
+        let (spans, sink) = collected();
+        let receiver = Gateway::builder().sink(sink).bind("127.0.0.1:0").unwrap();
+        let at = receiver.local_addr();
+        let proxy = Proxy::start("127.0.0.1:0", at, seed, noisy, noisy).unwrap();
+        let tracer = tracer_with_ring::<SMALL_RING>(seed);
+        // Of frames of 100 bytes a third is whole.
+        let link = Link::stream().with_mtu(96);
+        let mut device = device_on(link, "small", 1, ACKNOWLEDGED, tracer);
+        device.connect(proxy.address());
+        let (mut n, mut refused) = (0, 0);
+        for _ in 0..10 {
+            work_in_small_ring(tracer, &mut n, &mut refused);
+            device.send_some(4);
+            device.listen();
+        }
+        let started_before = u64::from(tracer.counters().started);
+        let refused_before = refused;
+        proxy.set_mode(outage);
+        while u64::from(tracer.counters().started) < started_before + 10 * SMALL_RING_SPANS {
+            work_in_small_ring(tracer, &mut n, &mut refused);
+            // A stalled link takes what its buffers take, then nothing: the drain does not even try.
+            if outage == Mode::Cut {
+                device.send_some(2);
+            }
+            device.listen();
+        }
+        assert!(
+            refused > refused_before,
+            "the outage is longer than the ring"
+        );
+        proxy.set_mode(Mode::Pass);
+        for _ in 0..5 {
+            work_in_small_ring(tracer, &mut n, &mut refused);
+            device.send_some(4);
+            device.listen();
+        }
+        wait_until("the faults have happened", || {
+            device.send_some(4);
+            device.listen();
+            let (up, down) = proxy.harm();
+            up.corrupted_bytes > 0 && up.duplicated > 0 && down.corrupted_bytes > 0
+        });
+        proxy.heal();
+        let taken = u64::from(tracer.counters().started) - refused;
+        wait_until(&format!("seed {seed}: all has arrived"), || {
+            device.send_some(20);
+            device.listen();
+            receiver.ledger().total().delivered == taken
+        });
+        device.send_some(20);
+        wait_until("the last counters", || {
+            device.send_some(1);
+            device.listen();
+            receiver.ledger().total().link.ring_full == refused
+        });
+        let ledger = receiver.shutdown(Duration::from_secs(5));
+        assert_balanced(&ledger);
+        let link = ledger.total().link;
+        assert_eq!(
+            (link.link_lost, link.acknowledged_elsewhere),
+            (0, 0),
+            "{link:?}"
+        );
+        assert_eq!(
+            (link.ring_full, link.received),
+            (refused, taken),
+            "{link:?}"
+        );
+        // As many as the ring took, each once: those from before the outage are among them.
+        assert_genuine(&take(&spans), n);
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const RING: usize = 4096;
 type DeviceTracer = Tracer<ManualClock, DeviceIds, AlwaysOn, RING>;
-type DeviceSpan = Span<&'static DeviceTracer, InlineBuf<20>>;
+type DeviceSpan = Span<&'static DeviceTracer, InlineBuf<40>>;
 
 /// A step of the simulation.
 const STEP_US: u64 = 5_000;
@@ -117,14 +117,17 @@ struct World<S> {
 }
 
 fn world(seed: u64, delivery: Delivery) -> World<impl RecordSource> {
+    // Short frames: of 100 bytes a third is whole when one in a hundred is damaged.
+    world_on(Link::stream().with_mtu(96), seed, delivery)
+}
+
+fn world_on(link: Link, seed: u64, delivery: Delivery) -> World<impl RecordSource> {
     let tracer: &'static DeviceTracer = Box::leak(Box::new(Tracer::new(
         ManualClock::new(),
         DeviceIds::unset(),
         AlwaysOn,
     )));
     tracer.ids().set(seed, 1);
-    // Short frames: of 100 bytes a third is whole when one in a hundred is damaged.
-    let link = Link::stream().with_mtu(96);
     World {
         now_us: 0,
         start: Instant::now(),
@@ -149,11 +152,18 @@ fn world(seed: u64, delivery: Delivery) -> World<impl RecordSource> {
 
 impl<S: RecordSource> World<S> {
     fn span(&mut self, n: u64) {
+        self.span_of(n, 0);
+    }
+    /// A span with so many more bytes of text.
+    fn span_of(&mut self, n: u64, bytes: usize) {
         let before = self.tracer.counters().ring_full;
         let mut span: DeviceSpan = self.tracer.span("read sensor").start();
         let id = span.context().span_id();
         span.set_attribute("n", n as i64)
             .set_attribute("channel", 3);
+        if bytes != 0 {
+            span.set_attribute("text", "x".repeat(bytes).as_str());
+        }
         if n.is_multiple_of(7) {
             span.add_event("settled", &[]);
         }
@@ -170,7 +180,7 @@ impl<S: RecordSource> World<S> {
             unix_ns: 1_800_000_000_000_000_000 + self.now_us * 1000,
         }
     }
-    fn step(&mut self, weather: Weather, host: &mut LinkReceiver) {
+    fn tick(&mut self) {
         self.now_us += STEP_US;
         self.tracer.clock().set(Ticks(self.now_us));
         if self.now_us >= self.heartbeat_us {
@@ -192,6 +202,9 @@ impl<S: RecordSource> World<S> {
             });
             self.said_hello = self.drain.message(&hello);
         }
+    }
+    fn step(&mut self, weather: Weather, host: &mut LinkReceiver) {
+        self.tick();
         while self.up.queue.len() < QUEUE {
             let mut to = ToQueue(&mut self.up.queue);
             let (drain, source) = (&mut self.drain, &mut self.source);
@@ -211,18 +224,61 @@ impl<S: RecordSource> World<S> {
         let bytes = self.down.step(weather);
         let mut input = &bytes[..];
         while let Progress::Frame(frame) = self.decoder.feed(&mut input) {
-            let Ok(frame) = Frame::parse(frame) else {
-                continue;
+            let heard = (&mut self.said_hello, &mut self.acks);
+            take_down(frame, &mut self.drain, &mut self.source, self.now_us, heard);
+        }
+    }
+    /// A step on a link of datagrams, or of a stream in pieces of `piece` bytes, each of which may be dropped,
+    /// doubled or overtaken.
+    fn datagram_step(&mut self, piece: Option<usize>, faults: Faults, host: &mut LinkReceiver) {
+        self.tick();
+        let arrival = self.arrival();
+        let mut arriving = Vec::new();
+        self.up.faulty.set_faults(faults);
+        for _ in 0..3 {
+            let clock = self.tracer.clock();
+            let Some(frame) = self.drain.next_frame(&mut self.source, clock) else {
+                break;
             };
-            match frame.message() {
-                Some(Message::SendHello) => self.said_hello = false,
-                Some(Message::Ack(_)) => self.acks += 1,
-                _ => {}
+            for datagram in frame.chunks(piece.unwrap_or(frame.len())) {
+                self.up.faulty.datagram(datagram, &mut arriving);
             }
-            let pong = self
-                .drain
-                .handle_frame(&mut self.source, &frame, Ticks(self.now_us));
-            assert_eq!(pong, None);
+        }
+        for datagram in arriving {
+            match piece {
+                Some(_) => host.feed(&datagram, arrival),
+                None => host.datagram(&datagram, arrival),
+            }
+        }
+        host.poll(arrival);
+        let mut answers = Vec::new();
+        self.down.faulty.set_faults(faults);
+        while let Some(reply) = host.take_reply() {
+            for part in reply.chunks(piece.unwrap_or(reply.len())) {
+                self.down.faulty.datagram(part, &mut answers);
+            }
+        }
+        for answer in answers {
+            if piece.is_none() {
+                assert!(
+                    answer.len() <= Link::MIN_MTU,
+                    "acknowledgements fit anywhere"
+                );
+                let heard = (&mut self.said_hello, &mut self.acks);
+                take_down(
+                    &answer,
+                    &mut self.drain,
+                    &mut self.source,
+                    self.now_us,
+                    heard,
+                );
+                continue;
+            }
+            let mut input = &answer[..];
+            while let Progress::Frame(frame) = self.decoder.feed(&mut input) {
+                let heard = (&mut self.said_hello, &mut self.acks);
+                take_down(frame, &mut self.drain, &mut self.source, self.now_us, heard);
+            }
         }
     }
     fn steps(&mut self, n: u32, weather: Weather, host: &mut LinkReceiver) {
@@ -231,6 +287,25 @@ impl<S: RecordSource> World<S> {
     fn harm(&self) -> (Harm, Harm) {
         (self.up.faulty.harm(), self.down.faulty.harm())
     }
+}
+
+fn take_down<S: RecordSource>(
+    frame: &[u8],
+    drain: &mut Drain<512, 16>,
+    source: &mut S,
+    now_us: u64,
+    (said_hello, acks): (&mut bool, &mut u32),
+) {
+    let Ok(frame) = Frame::parse(frame) else {
+        return;
+    };
+    match frame.message() {
+        Some(Message::SendHello) => *said_hello = false,
+        Some(Message::Ack(_)) => *acks += 1,
+        _ => {}
+    }
+    let pong = drain.handle_frame(source, &frame, Ticks(now_us));
+    assert_eq!(pong, None);
 }
 
 /// Some spans on a noisy link, an outage of ten rings' worth of them, some more, and then fine weather.
@@ -477,4 +552,125 @@ fn a_receiver_that_restarts_gets_again_what_it_could_not_acknowledge() {
         again += seen.values().filter(|times| **times > 1).count();
     }
     assert!(again > 0, "the test tests what it says");
+}
+
+/// What radios and packet networks do.
+const PACKET_LOSS: Faults = Faults {
+    drop: 8 * ONE_PERCENT,
+    duplicate: 8 * ONE_PERCENT,
+    reorder: 8 * ONE_PERCENT,
+    corrupt: 0,
+    truncate: 0,
+    garbage: 0,
+};
+
+/// A BLE link without a longer MTU, LoRa, CAN FD, others; the first as pieces of a stream.
+const MTUS: [usize; 8] = [20, 48, 51, 64, 100, 185, 222, 244];
+
+#[test]
+fn datagrams_of_every_size_carry_all_spans_past_loss_and_reordering() {
+    let mut fragments = 0;
+    for seed in seeds(40) {
+        let mtu = MTUS[seed as usize % MTUS.len()];
+        let piece = (mtu < Link::MIN_MTU).then_some(mtu);
+        let link = match piece {
+            Some(_) => Link::stream().with_mtu(64),
+            None => Link::datagrams(mtu),
+        };
+        let (gateway, arrived) = gateway();
+        let mut host = match piece {
+            Some(_) => gateway.link("ble"),
+            None => gateway.datagram_link("radio", mtu),
+        };
+        let mut world = world_on(link, seed, acknowledged());
+        for n in 0..60 {
+            let size = (seed * 31 + n * 17) % 150;
+            world.span_of(n, size as usize);
+            (0..6).for_each(|_| world.datagram_step(piece, PACKET_LOSS, &mut host));
+        }
+        let mut steps = 0;
+        while gateway.ledger().total().delivered < world.kept.len() as u64 {
+            world.datagram_step(piece, PACKET_LOSS, &mut host);
+            steps += 1;
+            assert!(
+                steps < 40_000,
+                "seed {seed}, MTU {mtu}: {}",
+                gateway.ledger().total()
+            );
+        }
+        (0..200).for_each(|_| world.datagram_step(piece, Faults::NONE, &mut host));
+        let ledger = gateway.ledger();
+        let link = ledger.total().link;
+        let arrived = arrived.lock().unwrap();
+        let kept: HashSet<SpanId> = world.kept.iter().copied().collect();
+        assert_eq!(
+            arrived.keys().copied().collect::<HashSet<_>>(),
+            kept,
+            "seed {seed}"
+        );
+        assert!(arrived.values().all(|times| *times == 1), "seed {seed}");
+        assert!(ledger.is_balanced() && link.is_balanced(), "{link:?}");
+        assert_eq!(
+            (link.link_lost, link.corrupt, link.pending),
+            (0, 0, 0),
+            "{link:?}"
+        );
+        assert_eq!(ledger.intake.malformed, 0, "no two contents were mixed");
+        fragments += ledger.intake.incomplete_fragments;
+    }
+    assert!(fragments > 0, "some contents were larger than a datagram");
+}
+
+#[test]
+fn one_way_datagrams_lose_what_the_ledger_names() {
+    let (mut lost, mut unsendable) = (0, 0);
+    for seed in seeds(40) {
+        let mtu = MTUS[1..][seed as usize % (MTUS.len() - 1)];
+        let with_fragments = seed % 3 != 0;
+        let link = match with_fragments {
+            true => Link::datagrams(mtu),
+            false => Link::datagrams(mtu).without_fragments(),
+        };
+        let (gateway, arrived) = gateway();
+        let mut host = gateway.datagram_link("radio", mtu);
+        let mut world = world_on(link, seed, Delivery::OneWay);
+        for n in 0..60 {
+            let size = (seed * 31 + n * 17) % 150;
+            world.span_of(n, size as usize);
+            (0..3).for_each(|_| world.datagram_step(None, PACKET_LOSS, &mut host));
+        }
+        world.said_hello = false;
+        for _ in 0..4000 {
+            world.datagram_step(None, Faults::NONE, &mut host);
+        }
+        let ledger = gateway.ledger();
+        if ledger.devices.is_empty() {
+            // Its hello is larger than a frame of this link: it needs fragments.
+            assert!(!with_fragments && mtu < 100, "seed {seed}, MTU {mtu}");
+            continue;
+        }
+        let total = ledger.total();
+        let arrived = arrived.lock().unwrap();
+        assert!(arrived.values().all(|times| *times == 1), "seed {seed}");
+        let missing = (world.kept.iter())
+            .filter(|id| !arrived.contains_key(id))
+            .count() as u64;
+        let link = total.link;
+        assert_eq!(
+            link.link_lost + link.unsendable,
+            missing,
+            "seed {seed}: {total}"
+        );
+        assert_eq!(
+            (total.unresolved, link.pending),
+            (0, 0),
+            "seed {seed}: {total}"
+        );
+        assert_eq!(with_fragments && link.unsendable != 0, false, "{total}");
+        assert!(ledger.is_balanced() && link.is_balanced(), "{total}");
+        assert_eq!(ledger.intake.malformed, 0);
+        lost += link.link_lost;
+        unsendable += link.unsendable;
+    }
+    assert!(lost > 0 && unsendable > 0, "{lost} {unsendable}");
 }

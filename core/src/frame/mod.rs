@@ -17,6 +17,8 @@ mod primitive;
 mod dictionary;
 mod session;
 
+mod identity;
+
 #[allow(unsafe_code, reason = "takes the texts of local records as static")]
 mod put_record;
 
@@ -40,6 +42,7 @@ pub use decode::{Announcements, Body, Frame, FrameError, RecordBatch};
 pub use delimit::{DELIMITER, Progress, StreamDecoder, cobs_overhead};
 pub use dictionary::{Dictionary, FixedSymbols, Learned, Symbol, Symbols};
 pub use encode::{FrameEncoder, Link, Push};
+pub use identity::{HexId, Identity, gnu_build_id};
 pub use reassemble::{Fragment, Reassembled, Reassembler};
 pub use session::{
     Ack, ClockPing, ClockPong, Hello, Message, ResourceAttributes, ResourceEncoder, TraceCommand,

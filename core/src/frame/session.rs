@@ -187,6 +187,10 @@ impl<'a> Message<'a> {
 pub struct ResourceAttributes<'a>(&'a [u8]);
 
 impl<'a> ResourceAttributes<'a> {
+    /// Of bytes as [`ResourceEncoder`] writes them.
+    pub(super) const fn encoded(bytes: &'a [u8]) -> Self {
+        ResourceAttributes(bytes)
+    }
     /// Calls `take` for each attribute. Arrays are not among them.
     ///
     /// # Errors

@@ -14,11 +14,14 @@
 //!
 //! A part with neither entropy nor a boot count that survives a reset cannot have ids that are unique
 //! across reboots: whatever it computes, it computes again. See [`DeviceIds`] for what is left then.
+//! [`BootCounter`] counts boots with little wear.
 
+mod boots;
 mod device;
 mod local;
 mod seeded;
 
+pub use boots::BootCounter;
 pub use device::{DeviceIds, device_id};
 pub use local::LocalIds;
 pub use seeded::SeededIds;

@@ -39,15 +39,31 @@ fn a_source_of_zeros_still_gives_valid_ids() {
     assert_eq!(trace.low64(), 0, "the low half stays as it was drawn");
 }
 
+fn unshift(word: u64, by: u32) -> u64 {
+    (0..64 / by).fold(word, |out, _| word ^ out >> by)
+}
+fn inverse(odd: u64) -> u64 {
+    (0..6).fold(odd, |x, _| {
+        x.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(x)))
+    })
+}
+
+/// All 2^64 words, not a sample: each step of `mix` is linear, over bits or modulo 2^64, so it can be undone for all
+/// words if it can be for a basis.
+#[test]
+fn mix_is_a_bijection() {
+    for by in [27, 33] {
+        for bit in 0..64 {
+            let word = 1u64 << bit;
+            assert_eq!(unshift(word ^ word >> by, by), word);
+        }
+    }
+    for odd in [0x3c79_ac49_2ba7_b653u64, 0x1c69_b3f7_4ac4_ae35, GOLDEN] {
+        assert_eq!(odd.wrapping_mul(inverse(odd)), 1);
+    }
+}
+
 fn unmix(word: u64) -> u64 {
-    fn unshift(word: u64, by: u32) -> u64 {
-        (0..64 / by).fold(word, |out, _| word ^ out >> by)
-    }
-    fn inverse(odd: u64) -> u64 {
-        (0..6).fold(odd, |x, _| {
-            x.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(x)))
-        })
-    }
     let word = unshift(word, 27).wrapping_mul(inverse(0x1c69_b3f7_4ac4_ae35));
     let word = unshift(word, 33).wrapping_mul(inverse(0x3c79_ac49_2ba7_b653));
     unshift(word, 27)
@@ -225,4 +241,140 @@ fn the_counter_goes_on_past_its_low_word() {
     let seen: Vec<u64> = (0..6).map(|_| count.next()).collect();
     let first = u64::from(u32::MAX - 2);
     assert_eq!(seen, (first..first + 6).collect::<Vec<_>>());
+}
+
+/// Any two boots of any two devices, by birthday: 4 million span ids of 20,000 boots meet with odds of 10^-6.
+#[test]
+fn boots_and_devices_do_not_share_ids() {
+    let (mut spans, mut low) = (Vec::new(), Vec::new());
+    for device in 0..200u64 {
+        // As they are: numbers in a row, one bit apart, and far apart.
+        let device = match device % 3 {
+            0 => device,
+            1 => 1 << (device % 64),
+            _ => device_id(&device.to_le_bytes()),
+        };
+        for boot in 0..100u32 {
+            let boots = BootCounter::new();
+            let ids = DeviceIds::new(device ^ 0x5eb5_0000, boots.boot(|| boot));
+            for _ in 0..100 {
+                spans.push(ids.span_id().to_word());
+                low.push(ids.trace_id().0.low64());
+            }
+        }
+    }
+    // Devices of the first and second kind may be the same.
+    let distinct = |words: &mut Vec<u64>| {
+        words.sort_unstable();
+        words.dedup();
+        words.len()
+    };
+    let devices: HashSet<u64> = (0..200u64)
+        .map(|device| match device % 3 {
+            0 => device,
+            1 => 1 << (device % 64),
+            _ => device_id(&device.to_le_bytes()),
+        })
+        .collect();
+    let expected = devices.len() * 100 * 100;
+    assert_eq!(distinct(&mut spans), expected);
+    assert_eq!(distinct(&mut low), expected);
+}
+
+/// RAM over resets and power losses.
+mod boots {
+    use super::*;
+    use crate::id_generator::boots::BootCounter;
+    use core::sync::atomic::Ordering::Relaxed;
+
+    #[test]
+    fn no_boot_gets_a_number_that_another_had() {
+        let (mut power_ups, mut seen) = (0u32, HashSet::new());
+        for _ in 0..50 {
+            // Power comes: the memory holds anything.
+            let ram = BootCounter::new();
+            let noise = power_ups.wrapping_mul(0x9e37_79b9);
+            ram.corrupt(noise, noise.rotate_left(13));
+            for _ in 0..700 {
+                let number = ram.boot(|| {
+                    power_ups += 1;
+                    power_ups
+                });
+                assert!(seen.insert(number), "{number} again");
+            }
+        }
+        assert_eq!(
+            power_ups,
+            50 * 3,
+            "once for a power-up, and for each 256 resets"
+        );
+    }
+
+    #[test]
+    fn zeros_ones_and_flipped_bits_are_no_count() {
+        for pattern in [0u32, u32::MAX, 0xaaaa_aaaa, 0x5555_5555] {
+            let ram = BootCounter::new();
+            ram.corrupt(pattern, pattern);
+            assert_eq!(ram.boot(|| 9), 9 << 8);
+        }
+        for bit in 0..64 {
+            let ram = BootCounter::new();
+            assert_eq!(ram.boot(|| 3), 3 << 8);
+            let (count, check) = ram.words();
+            ram.corrupt(
+                count ^ (1u64 << bit) as u32,
+                check ^ (1u64 << bit >> 32) as u32,
+            );
+            assert_eq!(ram.boot(|| 4), 4 << 8, "bit {bit}");
+        }
+    }
+
+    /// A reset between the two stores.
+    #[test]
+    fn half_a_count_is_none() {
+        for n in 0..300 {
+            let ram = BootCounter::new();
+            for _ in 0..n {
+                ram.boot(|| 1);
+            }
+            let (_, check) = ram.words();
+            ram.boot(|| 1);
+            let (count, _) = ram.words();
+            ram.corrupt(count, check);
+            assert_eq!(ram.boot(|| 2), 2 << 8, "{n}");
+        }
+    }
+
+    impl BootCounter {
+        fn words(&self) -> (u32, u32) {
+            (self.count.load(Relaxed), self.check.load(Relaxed))
+        }
+        fn corrupt(&self, count: u32, check: u32) {
+            self.count.store(count, Relaxed);
+            self.check.store(check, Relaxed);
+        }
+    }
+}
+
+/// Only entropy makes RANDOM: what a device works out of its numbers is not.
+#[test]
+fn random_is_said_only_of_what_is() {
+    let flags = |ids: &dyn IdGenerator| ids.trace_id().1;
+    let boots = BootCounter::new();
+    let device = DeviceIds::unset();
+    assert_eq!(flags(&device), TraceFlags::NONE);
+    device.set(device_id(b"0123456789ab"), boots.boot(|| 77));
+    assert_eq!(flags(&device), TraceFlags::NONE);
+    let seeded = SeededIds::unseeded();
+    assert_eq!(flags(&seeded), TraceFlags::NONE);
+    assert!(!seeded.seed([0; 16]));
+    assert_eq!(
+        flags(&seeded),
+        TraceFlags::NONE,
+        "a source that gives nothing"
+    );
+    assert!(seeded.seed([7; 16]));
+    assert_eq!(flags(&seeded), TraceFlags::RANDOM);
+    assert_eq!(flags(&RandomIds::new(counting())), TraceFlags::RANDOM);
+    assert_eq!(flags(&LocalIds::new([7; 16])), TraceFlags::RANDOM);
 }

@@ -9,7 +9,7 @@ use embedded_io::{Read, Write};
 use spanlet::context::propagator::inject_w3c;
 use spanlet::context::{BaggageBuf, FixedCarrier, TraceStateBuf};
 use spanlet::drain::{Delivery, Drain};
-use spanlet::frame::{Epoch, Hello, Link, Message, ResourceEncoder};
+use spanlet::frame::{Epoch, Identity, Link, Message};
 use spanlet::{
     AlwaysOn, Clock, DeviceIds, InlineBuf, KeyValue, Span, SpanContext, SpanKind, Tracer,
 };
@@ -67,23 +67,18 @@ pub(crate) fn run(
     Ok(context)
 }
 
+/// Who the device is: put together by the compiler.
+static IDENTITY: Identity<192> = Identity::new("shelf-sensor")
+    .with_manufacturer("spanlet")
+    .with_model("shelf-scale-1")
+    .with_firmware_version("1.4.2")
+    .with_build_id(b"1.4.2")
+    .with_scope("shelf", "1.4.2");
+const _: () = assert!(IDENTITY.fits());
+
 fn hello(drain: &mut Drain<512, 16>) -> Result<(), &'static str> {
-    let mut resource = ResourceEncoder::<160>::new();
-    let fits = resource.add("service.name", "shelf-sensor")
-        && resource.add("device.manufacturer", "spanlet")
-        && resource.add("device.model.identifier", "shelf-scale-1")
-        && resource.add("hw.firmware_version", "1.4.2");
-    let hello = Hello {
-        device_id: "shelf-0042",
-        build_id: b"1.4.2",
-        tick_hz: TRACER.clock().rate().as_hz(),
-        capabilities: 0,
-        scope_name: "shelf",
-        scope_version: "1.4.2",
-        scope_schema_url: "",
-        resource: resource.attributes(),
-    };
-    (fits && drain.message(&Message::Hello(hello)))
+    let hello = IDENTITY.hello("shelf-0042", TRACER.clock().rate());
+    (drain.message(&Message::Hello(hello)))
         .then_some(())
         .ok_or("the hello does not fit")
 }

@@ -6,6 +6,7 @@
 use crate::control;
 use crate::output::{CliError, LookArgs, Printer};
 use clap::{ArgGroup, Args};
+use spanlet_std::clock::ClockConfig;
 use spanlet_std::config::{Config, Endpoint};
 use spanlet_std::export::OtlpHttpBuilder;
 use spanlet_std::receiver::{BindError, FrameReceiver, Gateway, GatewayLedger};
@@ -29,9 +30,13 @@ Examples:
   spanlet gateway --otlp http://localhost:4318           to a collector, Jaeger or Tempo
   spanlet gateway --waterfall                            each trace on the terminal
   spanlet gateway --json spans.jsonl --listen [::1]:9000
+  spanlet gateway --json - | jq '{name, startTimeUnixNano, attributes}'
 
 Devices connect over TCP and send frames (core/WIRE.md). Headers, timeout, compression and certificates for the
-collector come from the OTEL_EXPORTER_OTLP_* variables."
+collector come from the OTEL_EXPORTER_OTLP_* variables.
+
+Times of devices are mapped to this machine's clock. Each span says by how much its start and end may be off it:
+spanlet.clock.error_bound_ns, or spanlet.clock.error = unknown where nothing bounds the link's delay."
 )]
 pub(crate) struct GatewayArgs {
     /// Where devices connect to
@@ -59,14 +64,59 @@ pub(crate) struct GatewayArgs {
     #[arg(long)]
     device_id: bool,
     #[command(flatten)]
+    clock: ClockArgs,
+    #[command(flatten)]
     look: LookArgs,
+}
+
+/// What is known of devices' clocks and links.
+#[derive(Args)]
+#[command(next_help_heading = "Clocks of devices")]
+struct ClockArgs {
+    /// Seconds between questions for the time of devices that answer them; more often at first
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    ping_every: Duration,
+    /// The longest that a frame is under way, from a device that answers no questions: bounds the error
+    #[arg(long, value_name = "MILLISECONDS")]
+    max_link_delay: Option<u64>,
+    /// The speed of the serial link behind, in bits a second: what a frame takes on it is then no delay
+    #[arg(long, value_name = "BITS")]
+    baud: Option<u32>,
+    /// How far devices' oscillators may be off
+    #[arg(long, value_name = "PPM", default_value_t = 25_000, value_parser = clap::value_parser!(u32).range(..=500_000))]
+    max_rate_error: u32,
+}
+
+impl ClockArgs {
+    fn config(&self) -> ClockConfig {
+        let mut config = ClockConfig::default().with_max_rate_error_ppm(self.max_rate_error);
+        if let Some(ms) = self.max_link_delay {
+            config = config.with_max_link_delay(Duration::from_millis(ms));
+        }
+        if let Some(baud) = self.baud {
+            config = config.with_baud(baud);
+        }
+        config
+    }
+}
+
+/// A time above zero, with a fraction.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+    match duration.is_zero() {
+        true => Err("must be more than 0".to_owned()),
+        false => Ok(duration),
+    }
 }
 
 pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
     let waterfall = args.waterfall.then(|| args.look.waterfall());
     let mut builder = Gateway::builder()
         .allow_remote(args.allow_remote)
-        .export_device_id(args.device_id);
+        .export_device_id(args.device_id)
+        .clock(args.clock.config())
+        .ping_every(args.clock.ping_every);
     if let Some(url) = &args.otlp {
         builder = builder.exporter(exporter(url)?);
     }

@@ -8,8 +8,9 @@ use spanlet::drain::{Delivery, Drain};
 use spanlet::frame::{Epoch, Hello, Link};
 use spanlet::testing::ManualClock;
 use spanlet::{AlwaysOn, DeviceIds, InlineBuf, Span, Status, Ticks, Tracer};
+use spanlet_std::clock::ClockError;
 use spanlet_std::receiver::otlp_http::{Answer, OtlpHttpReceiver};
-use spanlet_std::trace::read_json_lines;
+use spanlet_std::trace::{AttributeValue, read_json_lines};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -226,6 +227,16 @@ fn errors_say_what_to_do_and_usage_errors_are_told_apart() {
     fails(&["decode", "--nonsense"], 2, "--nonsense");
     fails(&["gateway"], 2, "--otlp");
     fails(&["gateway", "--listen=here", "--waterfall"], 2, "--listen");
+    fails(
+        &["gateway", "--waterfall", "--ping-every=0"],
+        2,
+        "--ping-every",
+    );
+    fails(
+        &["gateway", "--waterfall", "--max-rate-error=600000"],
+        2,
+        "--max-rate-error",
+    );
     fails(&["gateway", "--otlp=ftp://x"], 1, "--otlp ftp://x: ");
     fails(
         &[
@@ -344,6 +355,51 @@ fn a_gateway_in_front_of_a_collector() {
     written.sort_by_key(|span| span.span_id.to_bytes());
     arrived.sort_by_key(|span| span.span_id.to_bytes());
     assert_eq!(written, arrived);
+}
+
+/// What a test of a device's times needs: each span with its Unix times and the stated bound, as they come.
+#[test]
+fn a_gateway_states_how_far_off_times_of_a_device_may_be() {
+    let json = std::env::temp_dir().join(format!("spanlet-clock-{}.jsonl", std::process::id()));
+    let running = gateway(&["--json", json.to_str().unwrap(), "--ping-every=0.05"]);
+    let tracer = tracer(0x78);
+    let resend = Delivery::Acknowledged {
+        resend_after_ticks: 100_000,
+    };
+    let mut punctual = device("punctual", 1, resend, tracer);
+    punctual.connect(running.address);
+    let mut before = Vec::new();
+    let read = || {
+        let text = std::fs::read_to_string(&json).unwrap();
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+        read_json_lines(whole).unwrap()
+    };
+    wait_until("20 readings", || {
+        if before.len() < 20 {
+            before.push(devices::unix_ns());
+            work(tracer, before.len() as i64);
+        }
+        punctual.send();
+        punctual.listen();
+        read().len() == 40
+    });
+    for span in read().iter().filter(|span| span.name == "reading") {
+        let Some(ClockError::Within(bound)) = span.clock_error() else {
+            panic!("{:?}", span.attributes)
+        };
+        let AttributeValue::I64(n) = span.attributes[0].1 else {
+            panic!("{:?}", span.attributes)
+        };
+        // A busy machine may take its time between this reading of the clock and the span's.
+        let off = span.start_unix_ns.abs_diff(before[n as usize - 1]);
+        assert!(off <= bound + 20_000_000, "{off} ns off, {bound} stated");
+    }
+    let (_, stderr) = running.end("-TERM");
+    assert!(
+        stderr.contains("punctual: 40 started = 40 exported"),
+        "{stderr}"
+    );
+    std::fs::remove_file(&json).unwrap();
 }
 
 #[test]

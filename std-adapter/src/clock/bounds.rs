@@ -151,7 +151,7 @@ impl Fix {
         }
     }
     /// What a measurement at an earlier moment says of this one.
-    pub(super) fn from_earlier(
+    pub(super) fn told_by_earlier(
         &self,
         at: i128,
         measured: Offset,

@@ -25,6 +25,8 @@ const TOLERANCE_NS: i128 = 20_000;
 const TOLERANCE_UNKNOWN_NS: i128 = 250_000;
 /// Frames in a row from before the newest, each after the one before, that say that the clock was set back.
 const BEHIND: u32 = 8;
+/// Bytes of a ping on the wire, at least.
+const PING_BYTES: usize = 20;
 /// How long spans wait for the first answer to a ping.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -60,6 +62,8 @@ pub(crate) struct Mapped {
 pub(crate) struct ClockMap {
     oscillator: Oscillator,
     max_link_delay_ns: Option<i128>,
+    /// What a ping takes on the wire.
+    ping_takes: Duration,
     tick_rate: TickRate,
     /// A tick in nanoseconds, where that is a whole number.
     whole_tick_ns: Option<u64>,
@@ -68,6 +72,7 @@ pub(crate) struct ClockMap {
     /// Unix time of tick 0, where it is given and not found out.
     fixed: Option<u64>,
     opened: Instant,
+    first_arrival: Option<Instant>,
     /// Wall minus monotonic clock as it is in use, and as it was at the last arrival.
     wall: Option<(i128, i128)>,
     last_arrival: Option<Instant>,
@@ -82,7 +87,9 @@ pub(crate) struct ClockMap {
     has_answered: bool,
     /// The last frame from before the newest, and how many in a row.
     behind: (i128, u32),
-    /// When the next boot was first heard, and the newest time of this one that had been seen by then.
+    /// The last frame's time of sending, and when that would have been 0 on the host's clock.
+    last_sent: Option<(i128, i128)>,
+    /// When the next boot began, which sends what was kept of this one; and its newest span.
     ended: Option<(i128, i128)>,
     /// The device's rate, from before the bounds began anew.
     known_rate: Option<(i128, Rate)>,
@@ -98,12 +105,14 @@ impl ClockMap {
         ClockMap {
             max_link_delay_ns: delay
                 .map(|d| i128::try_from(d.as_nanos()).unwrap_or(i128::MAX >> 8)),
+            ping_takes: config.serialisation(PING_BYTES),
             tick_rate,
             whole_tick_ns: (tick_ns * hz == 1_000_000_000).then_some(tick_ns),
             tick_slack: tick + drift(oscillator.max_rate(), tick) + 1,
             oscillator,
             fixed,
             opened: Instant::now(),
+            first_arrival: None,
             wall: None,
             last_arrival: None,
             newest: None,
@@ -114,6 +123,7 @@ impl ClockMap {
             pings: Pings::default(),
             has_answered: false,
             behind: (0, 0),
+            last_sent: None,
             ended: None,
             known_rate: None,
         }
@@ -140,7 +150,12 @@ impl ClockMap {
         let (at, host) = (self.device_ns(sent_at), self.host_ns(arrival.at));
         let high = host - at;
         let low = (self.max_link_delay_ns).map(|delay| high - delay - self.tick_slack);
+        self.last_sent = Some((at, high));
         let is_late = self.newest.is_some_and(|newest| at < newest.at);
+        if is_late && self.ended.is_some() {
+            return;
+        }
+        self.ended = None;
         if is_late {
             let (last, count) = self.behind;
             self.behind = (at, if at > last { count + 1 } else { 1 });
@@ -157,15 +172,13 @@ impl ClockMap {
                 high: Some(high),
             },
         );
-        if self.ended.is_none() {
-            self.skew.push(at, high);
-        }
+        self.skew.push(at, high);
         self.keep(false);
         self.settle();
     }
     /// A ping to send; the next is due after [`ping_pause`](Self::ping_pause).
     pub(crate) fn ping(&mut self, now: Arrival) -> ClockPing {
-        self.pings.ask(now.at, now.unix_ns)
+        self.pings.ask(now.at + self.ping_takes, now.unix_ns)
     }
     pub(crate) fn ping_pause(&self, period: Duration) -> Duration {
         self.pings.pause(period)
@@ -180,27 +193,24 @@ impl ClockMap {
         if pong.received_at() > sent_at {
             return;
         }
-        // Whoever answers is alive, whatever other boot was heard.
-        self.ended = None;
-        self.has_answered = true;
         self.sent(sent_at, arrival);
+        if self.ended.is_some() {
+            // In the next boot's time.
+            return;
+        }
+        self.has_answered = true;
         let heard = self.device_ns(pong.received_at());
         let low = Some(self.host_ns(asked) - heard - self.tick_slack);
         self.measured(pong.received_at(), Offset { low, high: None });
         self.keep(true);
         self.settle();
     }
-    /// The device has booted anew: nothing of this boot happened after `first_arrival`.
-    pub(crate) fn ended(&mut self, first_arrival: Arrival) {
-        if self.ended.is_none() {
-            self.ended = Some((self.host_ns(first_arrival.at), i128::MIN));
-        }
-    }
     /// Whether spans had better wait for an answer to the first pings.
     pub(crate) fn is_settling(&self, now: Instant) -> bool {
         self.fixed.is_none()
             && !self.has_answered
-            && now.saturating_duration_since(self.opened) < SETTLE
+            && (self.first_arrival)
+                .is_none_or(|first| now.saturating_duration_since(first) < SETTLE)
     }
 
     /// Follows the wall clock, and begins anew when it was set or the host asleep.
@@ -211,6 +221,7 @@ impl ClockMap {
             None => Duration::ZERO,
         };
         self.last_arrival = Some(arrival.at);
+        self.first_arrival.get_or_insert(arrival.at);
         self.wall = Some(match self.wall {
             None => (now, now),
             Some((used, last)) => {
@@ -256,7 +267,7 @@ impl ClockMap {
             Some(newest) => newest,
         };
         let there = match at < fix.at {
-            true => fix.from_earlier(at, offset, &oscillator),
+            true => fix.told_by_earlier(at, offset, &oscillator),
             false => offset,
         };
         fix.offset = fix.offset.within(there);
@@ -390,17 +401,6 @@ impl ClockMap {
             };
         }
         let (from, to) = (self.device_ns(start), self.device_ns(end));
-        if let Some((ended, newest)) = self.ended
-            && to > newest
-        {
-            self.ended = Some((ended, to));
-            let high = Some(ended - to);
-            self.measured(end, Offset { low: None, high });
-            // Its frames say less: they were sent by the next boot.
-            self.skew = Skew::default();
-            self.skew.push(to, ended - to);
-            self.settle();
-        }
         let (wall, _) = self.wall.unwrap_or_default();
         let Some((_, _, anchor)) = self.line else {
             // Nothing has arrived, so there is nothing to place.
@@ -431,6 +431,25 @@ impl ClockMap {
             None => ClockError::Unknown,
         };
         Mapped { anchor, error }
+    }
+    /// The frame that was sent last has a span that ended at `end`. One that ended after its frame was sent was kept
+    /// over a reset: the frame's time is the next boot's, and nothing of this boot happened after that began.
+    pub(crate) fn carried(&mut self, end: Ticks) {
+        let to = self.device_ns(end);
+        let Some((_, began)) = self.last_sent.filter(|(at, _)| to > *at) else {
+            return;
+        };
+        let (before, newest) = self.ended.unwrap_or((began, i128::MIN));
+        let began = began.min(before);
+        self.ended = Some((began, newest.max(to)));
+        if to > newest {
+            let high = Some(began - to);
+            self.measured(end, Offset { low: None, high });
+            // Its frames say less.
+            self.skew = Skew::default();
+            self.skew.push(to, began - to);
+            self.settle();
+        }
     }
     /// The line through the fixes around a moment; before the first, through the first.
     fn between(&self, at: i128) -> Option<Line> {

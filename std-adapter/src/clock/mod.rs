@@ -22,9 +22,9 @@
 //!
 //! Spans whose times the user stated (a capture with a boot time) have neither.
 //!
-//! **Reboots.** Each boot has a clock of its own. Nothing of a boot can have happened after the first frame of the
-//! next: that bounds spans which were kept in memory over a reset, together with what was known of their boot's clock
-//! when it was last heard. Without the latter the error is unknown.
+//! **Reboots.** Each boot has a clock of its own. What was kept of a boot over the reset is sent by the next in frames
+//! that carry the next boot's time; spans that end later than that give it away. They happened before the next boot
+//! began, and their bound is that of their boot's clock when it was last heard; if it never was, the error is unknown.
 //!
 //! **The gateway's clock.** Everything is reckoned on the host's monotonic clock, and told on its wall clock as that
 //! stands when the span is exported: a step of the wall clock is taken for a correction. A step also means that the host

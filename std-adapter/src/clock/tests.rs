@@ -123,7 +123,7 @@ enum Event {
     /// The device sends.
     Send,
     /// A frame that was sent then arrives.
-    Frame(Ticks),
+    Frame(i64),
     Poll,
     /// A ping arrives at the device.
     Heard(u32),
@@ -205,7 +205,7 @@ fn run(setup: &Setup) -> Outcome {
                     arrival.max(last_arrival)
                 };
                 last_arrival = arrival;
-                at(arrival, Event::Frame(oscillator.ticks(now)));
+                at(arrival, Event::Frame(now));
             }
             Event::Poll => {
                 if now < setup.seconds * SECOND {
@@ -254,16 +254,17 @@ fn run(setup: &Setup) -> Outcome {
                 }
             },
             Event::Frame(sent) => {
-                map.sent(sent, host);
+                map.sent(oscillator.ticks(sent), host);
                 let ready = spans
                     .iter()
-                    .take_while(|(_, end)| end + setup.kept_back <= now)
+                    .take_while(|(_, end)| end + setup.kept_back <= sent)
                     .count();
                 for (from, to) in spans.drain(..ready) {
                     if oscillator.device(from) < 0.0 {
                         continue;
                     }
                     let (first, last) = (oscillator.ticks(from), oscillator.ticks(to));
+                    map.carried(last);
                     let place = map.map(first, last);
                     let placed = [(first, from), (last, to)]
                         .map(|(ticks, real)| (place.anchor.unix_nanos(ticks) as i64, real + wall));
@@ -551,27 +552,28 @@ fn spans_of_an_earlier_boot_lie_before_the_next() {
         unix_ns: EPOCH_NS as u64 + ms * 1_000_000,
     };
     let unix = |map: &mut ClockMap, ms: u64| {
+        map.carried(Ticks(ms));
         let place = map.map(Ticks(ms - 10), Ticks(ms));
         (
             place.anchor.unix_nanos(Ticks(ms)) - EPOCH_NS as u64,
             place.error,
         )
     };
-    // Never heard while it ran for 40 s. The next boot was heard at 3 s, and sends what was kept at 5 s.
+    // Never heard while it ran for 40 s. The next boot, of 2.9 s, sends what was kept at 5 s.
     let config = ClockConfig::default();
     let mut unheard = ClockMap::new(TickRate::MILLISECONDS, config, None);
-    unheard.ended(arrival(3000));
     unheard.sent(Ticks(2100), arrival(5000));
-    let (first, error) = unix(&mut unheard, 39_000);
-    assert!(first <= 3_000_000_000, "{first}");
+    let (_, error) = unix(&mut unheard, 39_000);
     assert_eq!(error, ClockError::Unknown);
+    unheard.sent(Ticks(2200), arrival(5105));
     let (last, _) = unix(&mut unheard, 40_000);
     assert_eq!(
-        last, 3_000_000_000,
+        last, 2_900_000_000,
         "the last of it was before the next boot"
     );
+    assert!(unix(&mut unheard, 39_000).0 < 2_000_000_000);
 
-    // Heard, and asked, while it ran.
+    // Heard, and asked, while it ran for 20.5 s. The next boot, of 21 s, sends what was kept in many frames.
     let mut heard = ClockMap::new(TickRate::MILLISECONDS, config, None);
     for n in 0..20 {
         let ping = heard.ping(arrival(1000 * n));
@@ -582,14 +584,25 @@ fn spans_of_an_earlier_boot_lie_before_the_next() {
         };
         heard.answered(&pong, Ticks(1000 * n), arrival(1000 * n + 1));
     }
-    heard.ended(arrival(21_000));
-    heard.sent(Ticks(500), arrival(21_500));
-    let (last, error) = unix(&mut heard, 20_500);
-    assert!(
-        last.abs_diff(20_500_000_000) <= error.bound_ns().unwrap(),
-        "{last} {error:?}"
-    );
-    assert!(error.bound_ns().unwrap() < 20_000_000, "{error:?}");
+    for n in 0..20 {
+        heard.sent(Ticks(500 + n), arrival(21_500 + n));
+        let (last, error) = unix(&mut heard, 20_400 + n);
+        let error = error.bound_ns().expect("its clock was known");
+        assert!(
+            last.abs_diff(20_400_000_000 + n * 1_000_000) <= error,
+            "{last} {error}"
+        );
+        assert!(error < 20_000_000, "{error}");
+    }
+    // An answer in the next boot's time says nothing of this one's.
+    let ping = heard.ping(arrival(21_600));
+    let pong = ClockPong {
+        id: ping.id,
+        host_unix_nanos: 0,
+        received_at_ticks: 600,
+    };
+    heard.answered(&pong, Ticks(600), arrival(21_600));
+    assert!(unix(&mut heard, 20_450).1.bound_ns().is_some());
 }
 
 #[test]
@@ -664,7 +677,7 @@ proptest! {
                     let pong = ClockPong { id, host_unix_nanos: 0, received_at_ticks: a.min(c) };
                     map.answered(&pong, Ticks(a), now);
                 }
-                2 => map.ended(now),
+                2 => map.carried(Ticks(b)),
                 _ => {
                     let place = map.map(Ticks(a.min(b)), Ticks(a.max(b)));
                     let unix = |ticks| place.anchor.unix_nanos(Ticks(ticks));

@@ -10,6 +10,7 @@ use crate::clock::Arrival;
 use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use spanlet::frame::Link;
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
@@ -238,7 +239,7 @@ impl Drop for Open {
 }
 
 fn serve(mut stream: TcpStream, peer: SocketAddr, state: &State, shared: &Arc<Shared>) {
-    let mut link = super::LinkReceiver::new(shared.clone(), &peer.ip().to_string());
+    let mut link = super::LinkReceiver::new(shared.clone(), &peer.ip().to_string(), Link::stream());
     let settings = [
         stream.set_nodelay(true),
         stream.set_read_timeout(Some(TURN)),

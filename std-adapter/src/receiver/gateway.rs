@@ -6,14 +6,14 @@
 use super::device::{DeviceInfo, DeviceSpan};
 use super::down::CommandError;
 use super::ledger::{DeviceLedger, GatewayLedger, IntakeLedger};
-use super::link::{LinkReceiver, command_frame};
+use super::link::LinkReceiver;
 use super::otlp_batch::{OtlpBatch, SCRATCH_BYTES};
 use super::session::{Limits, Session};
-use crate::clock::{Arrival, ClockConfig, ClockMap};
+use crate::clock::{ClockConfig, ClockMap};
 use crate::config::BatchConfig;
 use crate::export::SpanExporter;
 use crate::export::queue::{Encoded, Fate, Queue};
-use spanlet::frame::Hello;
+use spanlet::frame::{Hello, Link};
 use spanlet::{SpanContext, TickRate};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -295,11 +295,17 @@ impl Gateway {
             max_connections: 64,
         }
     }
-    /// A receiver for one link: a connection, a port, a file. `name` says which, for devices that do not
+    /// A receiver for one byte stream: a connection, a port, a file. `name` says which, for devices that do not
     /// say who they are.
     #[must_use]
     pub fn link(&self, name: &str) -> LinkReceiver {
-        LinkReceiver::new(self.shared.clone(), name)
+        LinkReceiver::new(self.shared.clone(), name, Link::stream())
+    }
+    /// A receiver for one peer's datagrams (UDP, MQTT, LoRa), to which it answers with datagrams of at most
+    /// `mtu` bytes.
+    #[must_use]
+    pub fn datagram_link(&self, name: &str, mtu: usize) -> LinkReceiver {
+        LinkReceiver::new(self.shared.clone(), name, Link::datagrams(mtu))
     }
     /// Sends a command to a device: the application's bytes, and the span of `caller`, whose trace the device goes on
     /// with. At most once, to its newest boot; that it arrived shows in the device's span.
@@ -325,7 +331,7 @@ impl Gateway {
         caller: &SpanContext,
         payload: &[u8],
     ) -> Result<(), CommandError> {
-        let (down, frame) = {
+        let (down, epoch) = {
             let devices = lock(&self.shared.devices);
             let device = devices.get(device_id).ok_or(CommandError::UnknownDevice)?;
             let connected = device.sessions.iter().filter_map(|session| {
@@ -338,9 +344,9 @@ impl Gateway {
             if info.capabilities & Hello::COMMANDS == 0 {
                 return Err(CommandError::NotSupported);
             }
-            (down, command_frame(info.epoch, caller, payload)?)
+            (down, info.epoch)
         };
-        down.send(&frame)
+        down.command(epoch, caller, payload)
     }
     /// What became of all spans so far.
     #[must_use]
@@ -486,11 +492,7 @@ impl Shared {
         }
     }
     /// The session of a device and boot, new or known. `None`: there are too many devices.
-    pub(super) fn session(
-        &self,
-        info: DeviceInfo,
-        arrival: Arrival,
-    ) -> Option<Arc<Mutex<Session>>> {
+    pub(super) fn session(&self, info: DeviceInfo) -> Option<Arc<Mutex<Session>>> {
         let mut devices = lock(&self.devices);
         if !devices.contains_key(&info.device_id) && devices.len() >= self.settings.max_devices {
             return None;
@@ -522,32 +524,21 @@ impl Shared {
                 self.retire(&mut lock(&session), &mut device.past);
             }
         }
-        let session = self.open(Arc::new(info), device.fates.clone(), arrival);
-        {
-            let mut new = lock(&session);
-            for other in &device.sessions {
-                Session::order(&mut lock(other), &mut new);
-            }
-        }
+        let session = self.open(Arc::new(info), device.fates.clone());
         device.sessions.push(session.clone());
         Some(session)
     }
-    fn open(
-        &self,
-        info: Arc<DeviceInfo>,
-        fates: Arc<[Arc<Fate>]>,
-        opened: Arrival,
-    ) -> Arc<Mutex<Session>> {
+    fn open(&self, info: Arc<DeviceInfo>, fates: Arc<[Arc<Fate>]>) -> Arc<Mutex<Session>> {
         let settings = &self.settings;
         let clock = ClockMap::new(info.tick_rate, settings.clock, settings.boot_unix_ns);
-        let session = Session::new(info, settings.limits, clock, fates, opened);
+        let session = Session::new(info, settings.limits, clock, fates);
         Arc::new(Mutex::new(session))
     }
     /// Begins the boot of `old` anew: the device has restarted and kept its epoch.
     pub(super) fn restart(&self, old: &Arc<Mutex<Session>>) -> Arc<Mutex<Session>> {
         let mut devices = lock(&self.devices);
         let mut session = lock(old);
-        let new = self.open(session.info.clone(), session.fates.clone(), Arrival::now());
+        let new = self.open(session.info.clone(), session.fates.clone());
         if let Some(device) = devices.get_mut(&session.info.device_id)
             && let Some(place) = device.sessions.iter_mut().find(|s| Arc::ptr_eq(s, old))
         {

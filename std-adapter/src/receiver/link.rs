@@ -5,17 +5,18 @@
 //! what is held until the device has said who it is. No input and no output of its own: whoever reads the link feeds it.
 
 use super::device::{DeviceInfo, DeviceSpan};
-use super::down::{CommandError, Down};
+use super::down::Down;
 use super::fragments::Fragments;
 use super::gateway::{Shared, lock};
 use super::ledger::IntakeLedger;
 use super::session::{Restarted, Session, Source};
 use crate::clock::Arrival;
+use spanlet::Ticks;
 use spanlet::frame::{
     Ack, Body, Epoch, Frame, FrameEncoder, FrameError, Hello, Link, Message, Progress, Reassembled,
-    RecordBatch, ResourceAttributes, StreamDecoder, TraceCommand,
+    RecordBatch, ResourceAttributes, StreamDecoder,
 };
-use spanlet::{SpanContext, Ticks};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,12 +28,13 @@ const BINDINGS: usize = 16;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// What COBS and its delimiter add to a frame, at least.
 const STREAM_BYTES: usize = 2;
+/// Frames that wait to be taken down.
+const REPLIES: usize = 64;
 /// Largest message downwards.
-const MESSAGE_BYTES: usize = 384;
-/// The longest payload of a command. Devices may take less: by default about 80 bytes.
-pub const MAX_PAYLOAD_BYTES: usize = 192;
+const MESSAGE_BYTES: usize = 256;
 
-/// The receiving end of one link; see [`Gateway::link`](super::Gateway::link).
+/// The receiving end of one link; see [`Gateway::link`](super::Gateway::link) and
+/// [`Gateway::datagram_link`](super::Gateway::datagram_link).
 ///
 /// Dropping it says that nothing more will come.
 pub struct LinkReceiver {
@@ -44,11 +46,12 @@ pub struct LinkReceiver {
 struct Inner {
     shared: Arc<Shared>,
     name: String,
+    link: Link,
     bindings: Vec<Binding>,
     held: Vec<Held>,
     held_bytes: usize,
-    /// What to send down.
-    replies: Vec<u8>,
+    /// Frames to send down.
+    replies: VecDeque<Vec<u8>>,
     has_replied: bool,
     down: Arc<Down>,
     asked: Option<Instant>,
@@ -80,19 +83,22 @@ struct Held {
 }
 
 impl LinkReceiver {
-    pub(super) fn new(shared: Arc<Shared>, name: &str) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, name: &str, link: Link) -> Self {
+        // What goes down is short, and fits into any datagram.
+        let link = link.without_fragments();
         LinkReceiver {
             decoder: Box::default(),
             fragments: Fragments::default(),
             inner: Inner {
                 shared,
                 name: name.to_owned(),
+                link,
                 bindings: Vec::new(),
                 held: Vec::new(),
                 held_bytes: 0,
-                replies: Vec::new(),
+                replies: VecDeque::new(),
                 has_replied: false,
-                down: Arc::default(),
+                down: Arc::new(Down::new(link)),
                 asked: None,
                 counts: IntakeLedger::default(),
                 seen: (0, 0),
@@ -135,27 +141,30 @@ impl LinkReceiver {
     pub fn poll(&mut self, now: Arrival) {
         self.inner.ask(now);
     }
-    /// Bytes to send to the device, if any; they are taken. A link without a way back drops them.
+    /// Bytes to send to the device, if any; they are taken. A link without a way back drops them. For datagrams
+    /// see [`take_reply`](Self::take_reply).
     pub fn take_replies(&mut self) -> Option<Vec<u8>> {
-        let mut replies = core::mem::take(&mut self.inner.replies);
-        replies.append(&mut self.inner.down.take());
+        let inner = &mut self.inner;
+        let replies: Vec<u8> = (inner.replies.drain(..).chain(inner.down.take_all()))
+            .flatten()
+            .collect();
         (!replies.is_empty()).then_some(replies)
     }
-    /// Sends to the device by this writer, instead of handing out bytes with [`take_replies`](Self::take_replies):
-    /// commands at once, from the thread that gives them; answers with [`flush`](Self::flush).
+    /// The next frame to send to the device: of a [datagram link](super::Gateway::datagram_link) a datagram.
+    pub fn take_reply(&mut self) -> Option<Vec<u8>> {
+        (self.inner.replies.pop_front()).or_else(|| self.inner.down.take())
+    }
+    /// Sends to the device by this writer, a `write_all` each frame, instead of handing out bytes: commands at
+    /// once, from the thread that gives them; answers with [`flush`](Self::flush).
     pub fn set_writer(&mut self, writer: impl std::io::Write + Send + 'static) {
         self.inner.down.set_writer(Box::new(writer));
     }
-    /// Sends the answers by the writer.
+    /// Sends the answers by the writer, if one was set.
     ///
     /// # Errors
-    /// The writer's, or that there is none and too much waits.
-    pub fn flush(&mut self) -> Result<(), CommandError> {
-        let replies = core::mem::take(&mut self.inner.replies);
-        match replies.is_empty() {
-            true => Ok(()),
-            false => self.inner.down.send(&replies),
-        }
+    /// The writer's.
+    pub fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.down.write(&mut self.inner.replies)
     }
 }
 
@@ -172,31 +181,6 @@ impl core::fmt::Debug for LinkReceiver {
             .field("name", &self.inner.name)
             .finish_non_exhaustive()
     }
-}
-
-/// A frame with a command. The delimiter in front ends whatever the device has read before.
-pub(super) fn command_frame(
-    epoch: Epoch,
-    caller: &SpanContext,
-    payload: &[u8],
-) -> Result<Vec<u8>, CommandError> {
-    let command = Message::TraceCommand(TraceCommand::new(caller, payload));
-    let mut frame = vec![0];
-    if payload.len() > MAX_PAYLOAD_BYTES || !put_message(&mut frame, epoch, &command) {
-        return Err(CommandError::TooLarge);
-    }
-    Ok(frame)
-}
-
-fn put_message(to: &mut Vec<u8>, epoch: Epoch, message: &Message<'_>) -> bool {
-    let mut encoder: FrameEncoder<MESSAGE_BYTES, 0> = FrameEncoder::new(epoch, Link::stream());
-    if encoder.message(message)
-        && let Some(frame) = encoder.frame(Ticks(0))
-    {
-        to.extend_from_slice(frame);
-        return true;
-    }
-    false
 }
 
 impl Inner {
@@ -308,7 +292,7 @@ impl Inner {
             Message::Hello(hello) => {
                 let with_id = self.shared.settings.export_device_id;
                 match DeviceInfo::new(hello, epoch, with_id) {
-                    Some(info) => self.bind(info, arrival),
+                    Some(info) => self.bind(info),
                     None => self.counts.malformed += 1,
                 }
                 self.ask(arrival);
@@ -328,9 +312,9 @@ impl Inner {
         }
     }
     /// Frames of this boot are this device's from now on, and those that were held.
-    fn bind(&mut self, info: DeviceInfo, arrival: Arrival) {
+    fn bind(&mut self, info: DeviceInfo) {
         let (epoch, capabilities) = (info.epoch, info.capabilities);
-        let session = self.shared.session(info, arrival);
+        let session = self.shared.session(info);
         let pinged = self.bindings.iter().find(|b| b.epoch == epoch);
         let pinged = pinged.and_then(|b| b.pinged);
         self.bindings.retain(|b| b.epoch != epoch);
@@ -368,12 +352,20 @@ impl Inner {
         }
     }
     fn reply(&mut self, epoch: Epoch, message: &Message<'_>) {
-        if !self.has_replied {
+        let mut encoder: FrameEncoder<MESSAGE_BYTES, 0> = FrameEncoder::new(epoch, self.link);
+        if !core::mem::replace(&mut self.has_replied, true) {
             // Ends whatever the device has read before.
-            self.replies.push(0);
-            self.has_replied = true;
+            encoder.resynchronise();
         }
-        put_message(&mut self.replies, epoch, message);
+        if encoder.message(message)
+            && let Some(frame) = encoder.frame(Ticks(0))
+        {
+            while self.replies.len() >= REPLIES {
+                // Nobody takes them. A later acknowledgement says what an earlier one did.
+                self.replies.pop_front();
+            }
+            self.replies.push_back(frame.to_vec());
+        }
     }
     fn acknowledge(&mut self) {
         let mut acks = Vec::new();
@@ -429,7 +421,7 @@ impl Inner {
     fn give_up(&mut self) {
         let rate = self.shared.settings.assumed_rate;
         while let Some(held) = self.held.first() {
-            let (epoch, held_since) = (held.epoch, held.arrival);
+            let epoch = held.epoch;
             let device_id = format!("unidentified at {}", self.name);
             let hello = rate.map(|rate| Hello {
                 device_id: &device_id,
@@ -442,7 +434,7 @@ impl Inner {
                 resource: ResourceAttributes::default(),
             });
             match hello.and_then(|hello| DeviceInfo::new(&hello, epoch, false)) {
-                Some(info) => self.bind(info, held_since),
+                Some(info) => self.bind(info),
                 None => {
                     self.counts.unidentified += self.held.len() as u64;
                     self.held.clear();

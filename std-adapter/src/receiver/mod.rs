@@ -23,11 +23,11 @@ mod ledger;
 
 pub use crate::clock::{Arrival, ClockConfig, ClockError};
 pub use device::{DeviceInfo, DeviceSpan};
-pub use down::CommandError;
+pub use down::{CommandError, MAX_PAYLOAD_BYTES};
 pub use frames::{BindError, FrameReceiver};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use ledger::{DestinationLedger, DeviceLedger, GatewayLedger, IntakeLedger};
-pub use link::{LinkReceiver, MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES};
+pub use link::{LinkReceiver, MAX_FRAME_BYTES};
 
 #[cfg(feature = "otlp-receiver")]
 pub mod otlp_http;

@@ -84,7 +84,6 @@ pub(crate) struct Session {
     pub(crate) last_heard: Instant,
     /// The way down of the link that it was heard on last.
     pub(super) down: Weak<Down>,
-    opened: Arrival,
     /// Replaced by another, or to be forgotten: takes nothing more.
     pub(crate) is_retired: bool,
     pub(crate) fates: Arc<[Arc<Fate>]>,
@@ -97,7 +96,6 @@ impl Session {
         limits: Limits,
         clock: ClockMap,
         fates: Arc<[Arc<Fate>]>,
-        opened: Arrival,
     ) -> Self {
         Session {
             is_settling: info.capabilities & Hello::CLOCK != 0,
@@ -113,8 +111,7 @@ impl Session {
             texts_refused: 0,
             batch: None,
             down: Weak::new(),
-            opened,
-            last_heard: opened.at,
+            last_heard: Instant::now(),
             is_retired: false,
             fates,
             words: vec![0; 512],
@@ -186,6 +183,9 @@ impl Session {
                     };
                     if !is_wanted {
                         continue;
+                    }
+                    if only.is_none() {
+                        self.clock.carried(record.span.end());
                     }
                     let whole = record.missing.is_empty();
                     if (!whole || self.is_settling) && !with_placeholders {
@@ -297,19 +297,9 @@ impl Session {
             self.mend(out, false);
         }
     }
-    /// Tells the earlier of two boots of a device that the later has begun. `new` was opened after `known`, but may
-    /// be of an earlier boot, whose spans were kept over the reset: epochs below 2^32 are taken for counts.
-    pub(crate) fn order(known: &mut Session, new: &mut Session) {
-        let (known_epoch, new_epoch) = (known.info.epoch.0, new.info.epoch.0);
-        if known_epoch > new_epoch && known_epoch <= u64::from(u32::MAX) {
-            new.clock.ended(known.opened);
-        } else {
-            known.clock.ended(new.opened);
-        }
-    }
     /// Whether records wait for texts.
     pub(crate) fn lacks_texts(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.is_settling && !self.waiting.is_empty()
     }
     /// What to acknowledge.
     pub(crate) fn next_missing(&self) -> u32 {

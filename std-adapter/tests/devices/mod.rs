@@ -29,21 +29,24 @@ impl Clock for HostMicros {
 }
 
 pub(crate) const RING: usize = 16_384;
-pub(crate) type DeviceTracer = Tracer<HostMicros, DeviceIds, AlwaysOn, RING>;
-pub(crate) type DeviceSpan = Span<&'static DeviceTracer, InlineBuf<40>>;
+pub(crate) type DeviceTracer<const N: usize = RING> = Tracer<HostMicros, DeviceIds, AlwaysOn, N>;
+pub(crate) type DeviceSpan<const N: usize = RING> = Span<&'static DeviceTracer<N>, InlineBuf<40>>;
 
 /// A tracer that lives as long as the test.
 pub(crate) fn tracer(device: u64) -> &'static DeviceTracer {
+    tracer_with_ring(device)
+}
+pub(crate) fn tracer_with_ring<const N: usize>(device: u64) -> &'static DeviceTracer<N> {
     let tracer = Tracer::new(HostMicros, DeviceIds::unset(), AlwaysOn);
     tracer.ids().set(device, 1);
     Box::leak(Box::new(tracer))
 }
 
 /// One reading: two spans.
-pub(crate) fn work(tracer: &'static DeviceTracer, n: i64) {
-    let mut parent: DeviceSpan = tracer.span("reading").start();
+pub(crate) fn work<const N: usize>(tracer: &'static DeviceTracer<N>, n: i64) {
+    let mut parent: DeviceSpan<N> = tracer.span("reading").start();
     parent.set_attribute("n", n);
-    let mut child: DeviceSpan = tracer.span("sample adc").parent(&parent).start();
+    let mut child: DeviceSpan<N> = tracer.span("sample adc").parent(&parent).start();
     child.set_attribute("channel", 3);
     child.set_attribute("volts", 1.25);
     child.add_event("settled", &[]);
@@ -116,12 +119,20 @@ pub(crate) fn device(
     delivery: Delivery,
     tracer: &'static DeviceTracer,
 ) -> Device<impl RecordSource> {
+    // As on real links, frames are short.
+    device_on(Link::stream().with_mtu(400), name, epoch, delivery, tracer)
+}
+pub(crate) fn device_on<const N: usize>(
+    link: Link,
+    name: &str,
+    epoch: u64,
+    delivery: Delivery,
+    tracer: &'static DeviceTracer<N>,
+) -> Device<impl RecordSource> {
     let capabilities = match delivery {
         Delivery::OneWay => 0,
         Delivery::Acknowledged { .. } => Hello::ACKNOWLEDGED | Hello::CLOCK,
     };
-    // As on real links, frames are short.
-    let link = Link::stream().with_mtu(400);
     Device {
         name: name.to_owned(),
         capabilities,
@@ -137,12 +148,11 @@ pub(crate) fn device(
 
 impl<S: RecordSource> Device<S> {
     pub(crate) fn connect(&mut self, to: SocketAddr) {
-        let mut stream = TcpStream::connect(to).expect("the gateway listens");
+        let stream = TcpStream::connect(to).expect("the gateway listens");
         stream
             .set_read_timeout(Some(Duration::from_millis(2)))
             .unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.write_all(&[0]).unwrap();
         self.link = Some(stream);
         *self.decoder = StreamDecoder::new();
         self.hello();
@@ -157,18 +167,22 @@ impl<S: RecordSource> Device<S> {
     }
     pub(crate) fn hello(&mut self) {
         let drain = &mut self.drain;
-        let queued = with_hello(&self.name, self.capabilities, |hello| drain.message(hello));
-        assert!(queued, "nothing else is on its way");
+        // If something else is on its way, the gateway asks again.
+        with_hello(&self.name, self.capabilities, |hello| drain.message(hello));
     }
     /// Sends what there is; false if the link is gone.
     pub(crate) fn send(&mut self) -> bool {
+        self.send_some(1000)
+    }
+    /// As [`send`](Self::send), so many frames at most.
+    pub(crate) fn send_some(&mut self, frames: u32) -> bool {
         self.drain.heartbeat();
         let Some(link) = &mut self.link else {
             return false;
         };
         let done = self
             .drain
-            .drain(&mut self.source, &mut Io(link), &HostMicros, 1000);
+            .drain(&mut self.source, &mut Io(link), &HostMicros, frames);
         if done.is_err() {
             self.link = None;
         }
@@ -183,7 +197,10 @@ impl<S: RecordSource> Device<S> {
         };
         let (mut input, mut pongs, mut hello) = (&buffer[..n], Vec::new(), false);
         while let Progress::Frame(frame) = self.decoder.feed(&mut input) {
-            let frame = Frame::parse(frame).expect("TCP keeps frames whole");
+            // Damaged on the way.
+            let Ok(frame) = Frame::parse(frame) else {
+                continue;
+            };
             let Body::Message(message) = frame.body() else {
                 panic!("only messages go down")
             };
@@ -193,7 +210,7 @@ impl<S: RecordSource> Device<S> {
                 self.acknowledged = self.acknowledged.max(ack.next);
             }
             let now = HostMicros.now();
-            pongs.extend(self.drain.handle(&mut self.source, message, now));
+            pongs.extend(self.drain.handle_frame(&mut self.source, &frame, now));
         }
         if hello {
             self.hellos_wanted += 1;
