@@ -14,7 +14,7 @@
 //!     wait=SECONDS                  takes the next command so much later
 //!     quit                          reports and ends
 //!
-//! The first line that it prints is `listening on ADDRESS`. The end of standard input ends nothing.
+//! When the COMMANDs before the first `wait` are done it prints `listening on ADDRESS`. The end of standard input ends nothing.
 
 use spanlet_tests::faults::{Faults, PerMillion};
 use spanlet_tests::proxy::{Mode, Proxy};
@@ -57,12 +57,18 @@ fn run() -> Result<(), String> {
         Faults::NONE,
     )
     .map_err(|error| format!("{listen}: {error}"))?;
-    say(&format!("listening on {}", proxy.address()));
     let mut link = Control {
         proxy,
         up: Faults::NONE,
         down: Faults::NONE,
     };
+    // A device that connects after the first line finds the link as it was told to be.
+    while let Some(command) = arguments.next_if(|command| !command.starts_with("wait=")) {
+        if link.command(&command)? {
+            return Ok(());
+        }
+    }
+    say(&format!("listening on {}", link.proxy.address()));
     for command in arguments {
         if link.command(&command)? {
             return Ok(());

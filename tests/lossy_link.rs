@@ -264,7 +264,8 @@ proptest! {
             for fail_after in failures.into_iter().chain([usize::MAX; 40]) {
                 let mut wire = Failing { bytes: Vec::new(), fail_after };
                 let done = drain.drain(&mut source, &mut wire, &clock, 1000);
-                assert_eq!(done.is_ok(), fail_after == usize::MAX || wire.fail_after != 0);
+                // With nothing left the link may also have been just long enough.
+                assert!(done.is_ok() || wire.fail_after == 0);
                 if let Err(error) = done {
                     assert!(error.will_resend);
                     wire.bytes.push(0);

@@ -123,16 +123,15 @@ fn pipe(mut from: TcpStream, mut to: TcpStream, link: &Mutex<Link>, is_up: bool)
     if settings.iter().all(Result::is_ok) {
         let mut buffer = [0; 1024];
         loop {
-            if lock(link).mode == Mode::Stall {
-                thread::sleep(TURN);
-                continue;
-            }
             let n = match from.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(n) => n,
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => 0,
                 Err(_) => break,
             };
+            while lock(link).mode == Mode::Stall {
+                thread::sleep(TURN);
+            }
             let mut out = Vec::new();
             {
                 let mut link = lock(link);

@@ -674,3 +674,33 @@ fn one_way_datagrams_lose_what_the_ledger_names() {
     }
     assert!(lost > 0 && unsendable > 0, "{lost} {unsendable}");
 }
+
+const NAMES: [&str; 12] = [
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve",
+];
+
+#[test]
+fn a_receiver_that_lacks_texts_asks_for_them() {
+    let mut world = world(1, acknowledged());
+    let (first, _) = gateway();
+    let mut host = first.link("uart");
+    for name in NAMES {
+        drop::<DeviceSpan>(world.tracer.span(name).start());
+    }
+    world.steps(100, Weather::Fine, &mut host);
+    assert_eq!(first.ledger().total().delivered, 12);
+    // The next one has none of them; in turn, with a heartbeat every quarter of a second, they would take 3 s.
+    let (second, arrived) = gateway();
+    let mut host = second.link("uart");
+    for name in NAMES {
+        drop::<DeviceSpan>(world.tracer.span(name).start());
+    }
+    let mut steps = 0;
+    while arrived.lock().unwrap().len() < 12 {
+        world.step(Weather::Fine, &mut host);
+        steps += 1;
+        assert!(steps < 200, "{}", second.ledger().total());
+    }
+    assert_eq!(second.ledger().total().delivered_with_placeholders, 0);
+}

@@ -61,3 +61,71 @@ impl Fragments {
         self.dropped + now.sum::<u64>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spanlet::Ticks;
+    use spanlet::frame::{Body, Frame, FrameEncoder, Hello, Link, Message, ResourceAttributes};
+
+    /// A message of several datagrams.
+    fn hello(encoder: &mut FrameEncoder<256, 0>, device_id: &str) -> Vec<Vec<u8>> {
+        let hello = Hello {
+            device_id,
+            build_id: &[7; 60],
+            tick_hz: 1,
+            capabilities: 0,
+            scope_name: "",
+            scope_version: "",
+            scope_schema_url: "",
+            resource: ResourceAttributes::default(),
+        };
+        assert!(encoder.message(&Message::Hello(hello)));
+        core::iter::from_fn(|| encoder.frame(Ticks(0)).map(<[u8]>::to_vec)).collect()
+    }
+    /// How many contents become whole.
+    fn whole(fragments: &mut Fragments, frames: &[&Vec<u8>]) -> usize {
+        let is_whole = |bytes: &&&Vec<u8>| {
+            let frame = Frame::parse(bytes).expect("undamaged");
+            let Body::Fragment(fragment) = frame.body() else {
+                unreachable!("larger than a datagram")
+            };
+            let pushed = fragments.push(frame.epoch(), fragment);
+            matches!(pushed, Reassembled::Content { .. })
+        };
+        frames.iter().filter(is_whole).count()
+    }
+
+    #[test]
+    fn devices_and_neighbouring_contents_may_mix() {
+        let mut devices: Vec<FrameEncoder<256, 0>> = (0..4)
+            .map(|epoch| FrameEncoder::new(Epoch(epoch), Link::datagrams(64)))
+            .collect();
+        let contents: Vec<Vec<Vec<u8>>> = (devices.iter_mut())
+            .flat_map(|device| [hello(device, "a"), hello(device, "b")])
+            .collect();
+        let n = contents[0].len();
+        assert!(n > 1 && contents.iter().all(|content| content.len() == n));
+        let mixed: Vec<&Vec<u8>> = (0..n)
+            .flat_map(|i| contents.iter().map(move |c| &c[i]))
+            .collect();
+        let mut fragments = Fragments::default();
+        assert_eq!(whole(&mut fragments, &mixed), contents.len());
+        assert_eq!(fragments.dropped_count(), 0);
+    }
+
+    #[test]
+    fn more_than_there_is_room_for_is_counted() {
+        let mut fragments = Fragments::default();
+        let devices = SLOTS as u64 + 3;
+        for epoch in 0..devices {
+            let mut device = FrameEncoder::new(Epoch(epoch), Link::datagrams(64));
+            let content = hello(&mut device, "a");
+            assert_eq!(whole(&mut fragments, &[&content[0]]), 0);
+        }
+        assert_eq!(
+            (fragments.slots.len(), fragments.dropped_count()),
+            (SLOTS, 3)
+        );
+    }
+}
