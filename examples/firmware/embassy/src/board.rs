@@ -9,7 +9,6 @@ use core::cell::Cell;
 use core::convert::Infallible;
 use core::fmt;
 use core::future::poll_fn;
-use core::mem::MaybeUninit;
 use core::ptr::{read_volatile, write_volatile};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::Poll;
@@ -100,23 +99,6 @@ pub fn init() -> (Adc, Uart) {
         unsafe { NVIC::unmask(Irq(number)) };
     }
     (Adc(()), Uart(()))
-}
-
-/// Counts boots in RAM that a reset leaves as it is. After power loss it begins anew: a product counts in flash.
-pub fn count_boots() -> u32 {
-    const MAGIC: u32 = 0xb007_5eb5;
-    #[unsafe(link_section = ".uninit.boots")]
-    static mut BOOTS: MaybeUninit<[u32; 2]> = MaybeUninit::uninit();
-    let boots = (&raw mut BOOTS).cast::<[u32; 2]>();
-    // SAFETY: nobody else has the name; every bit pattern is two words, and volatile reads take what is there.
-    unsafe {
-        let count = match read_volatile(boots) {
-            [MAGIC, count] => count.wrapping_add(1),
-            _ => 1,
-        };
-        write_volatile(boots, [MAGIC, count]);
-        count
-    }
 }
 
 /// A converter that takes a millisecond.

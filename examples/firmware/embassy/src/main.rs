@@ -19,9 +19,10 @@ use embassy_time::{Duration, TICK_HZ, Ticker, Timer, with_timeout};
 use panic_semihosting as _;
 use spanlet::clock::EmbassyClock;
 use spanlet::drain::{Delivery, Drain};
-use spanlet::frame::{Epoch, Hello, Link, ResourceEncoder};
+use spanlet::frame::{Epoch, Hello, Identity, Link};
 use spanlet::{
-    AlwaysOn, DeviceIds, InlineBuf, LogIds, SpanContext, SpanKind, Tracer, Uplink, within,
+    AlwaysOn, BootCounter, Clock, DeviceIds, InlineBuf, LogIds, SpanContext, SpanKind, Tracer,
+    Uplink, within,
 };
 
 type DeviceTracer = Tracer<EmbassyClock, DeviceIds, AlwaysOn, 4096>;
@@ -29,6 +30,16 @@ type DeviceTracer = Tracer<EmbassyClock, DeviceIds, AlwaysOn, 4096>;
 type Span = spanlet::Span<&'static DeviceTracer, InlineBuf<16>>;
 
 static TRACER: DeviceTracer = Tracer::new(EmbassyClock, DeviceIds::unset(), AlwaysOn);
+
+static IDENTITY: Identity<128> = Identity::new("fan")
+    .with_firmware_version(env!("CARGO_PKG_VERSION"))
+    .with_build_id(env!("CARGO_PKG_VERSION").as_bytes())
+    .with_capabilities(Hello::COMMANDS);
+const _: () = assert!(IDENTITY.fits());
+
+/// In RAM that a reset leaves as it is.
+#[unsafe(link_section = ".uninit.boots")]
+static BOOTS: BootCounter = BootCounter::new();
 
 /// What the cloud wants of the fan, and the span in which it wants it.
 static COMMANDS: Channel<CriticalSectionRawMutex, (SpanContext, u8), 4> = Channel::new();
@@ -108,18 +119,7 @@ fn command(caller: SpanContext, payload: &[u8]) {
 /// Sends what was recorded, and takes what the gateway sends.
 #[embassy_executor::task]
 async fn uplink(uart: Uart, boot: u32) {
-    let mut resource: ResourceEncoder<64> = ResourceEncoder::new();
-    assert!(resource.add("service.name", "fan"));
-    let hello = Hello {
-        device_id: "fan-0001",
-        build_id: env!("CARGO_PKG_VERSION").as_bytes(),
-        tick_hz: TICK_HZ,
-        capabilities: Hello::COMMANDS,
-        scope_name: env!("CARGO_PKG_NAME"),
-        scope_version: env!("CARGO_PKG_VERSION"),
-        scope_schema_url: "",
-        resource: resource.attributes(),
-    };
+    let hello = IDENTITY.hello("fan-0001", TRACER.clock().rate());
     let delivery = Delivery::Acknowledged {
         resend_after_ticks: TICK_HZ / 4,
     };
@@ -136,12 +136,13 @@ async fn uplink(uart: Uart, boot: u32) {
 #[embassy_executor::main]
 async fn main(spawner: Spawner) {
     let (adc, uart) = board::init();
-    let boot = board::count_boots();
+    // A product counts in flash how often it was switched on.
+    let boot = BOOTS.boot(|| 1);
     TRACER.ids().set(0x0000_5eb5_0000_0002, boot);
     defmt::info!("boot {}", boot);
     spawner.spawn(uplink(uart, boot).expect("spawned once"));
     spawner.spawn(actuator().expect("spawned once"));
     spawner.spawn(sensor(adc).expect("spawned once"));
     #[cfg(feature = "golden")]
-    golden::run().await;
+    golden::run(boot).await;
 }

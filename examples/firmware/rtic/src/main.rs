@@ -14,7 +14,7 @@ mod app {
     use crate::board::{self, Uart};
     use rtic_monotonics::systick::prelude::*;
     use spanlet::drain::{Delivery, Drain};
-    use spanlet::frame::{Epoch, Hello, Link, ResourceEncoder};
+    use spanlet::frame::{Epoch, Identity, Link};
     use spanlet::{
         AlwaysOn, Clock, DeviceIds, InlineBuf, SpanContext, TickRate, Ticks, Tracer, Uplink, within,
     };
@@ -39,6 +39,11 @@ mod app {
     type Span = spanlet::Span<&'static DeviceTracer, InlineBuf<16>>;
 
     static TRACER: DeviceTracer = Tracer::new(MonoClock, DeviceIds::unset(), AlwaysOn);
+
+    static IDENTITY: Identity<128> = Identity::new("pump")
+        .with_firmware_version(env!("CARGO_PKG_VERSION"))
+        .with_build_id(env!("CARGO_PKG_VERSION").as_bytes());
+    const _: () = assert!(IDENTITY.fits());
 
     /// A product counts its boots in flash.
     const BOOT: u32 = 1;
@@ -98,18 +103,7 @@ mod app {
     /// Whenever nothing else is to be done: sends what was recorded.
     #[idle]
     fn idle(_: idle::Context) -> ! {
-        let mut resource: ResourceEncoder<64> = ResourceEncoder::new();
-        assert!(resource.add("service.name", "pump"));
-        let hello = Hello {
-            device_id: "pump-0001",
-            build_id: env!("CARGO_PKG_VERSION").as_bytes(),
-            tick_hz: TICK_HZ,
-            capabilities: 0,
-            scope_name: env!("CARGO_PKG_NAME"),
-            scope_version: env!("CARGO_PKG_VERSION"),
-            scope_schema_url: "",
-            resource: resource.attributes(),
-        };
+        let hello = IDENTITY.hello("pump-0001", TRACER.clock().rate());
         let drain = Drain::new(Epoch(BOOT.into()), Link::stream(), Delivery::OneWay);
         let records = TRACER.records().expect("nobody else drains");
         let uplink: Result<Uplink<_, 512, 32>, _> = Uplink::new(drain, records, hello);
