@@ -10,9 +10,9 @@
 //! | `span` | setters → a finished record, by whatever [`Recorder`] there is |
 //! | [`ring`], `store` | records wait for the drain; spans and nothing else |
 //! | `tracer`, `current` | a device's clock, ids, sampler and ring in one `static` |
-//! | `facade`, `instrumented`, `macros`, [`filter`] | how libraries and futures are traced |
+//! | `facade`, `instrumented`, `log_ids`, `macros`, [`filter`] | how libraries, futures and log lines are traced |
 //! | [`boundary`] | buses, streams and executors that trace themselves |
-//! | [`drain`], [`frame`] | ring → frames → (link) → records |
+//! | [`drain`], [`frame`], `uplink` | ring → frames → (link) → records; what comes down |
 //! | [`otlp`] | records → OTLP protobuf or JSON |
 //! | [`testing`] | all of it under a test's control |
 //!
@@ -73,12 +73,14 @@ mod facade;
 pub mod filter;
 #[allow(unsafe_code, reason = "pins the future inside")]
 mod instrumented;
+mod log_ids;
 mod macros;
 
 pub mod boundary;
 
 pub mod drain;
 pub mod frame;
+mod uplink;
 
 pub mod otlp;
 
@@ -98,6 +100,7 @@ pub use id_generator::{
     BootCounter, DeviceIds, Entropy, IdGenerator, LocalIds, RandomIds, SeededIds,
 };
 pub use instrumented::{Instrument, Instrumented, ResultExt, within};
+pub use log_ids::LogIds;
 pub use record::{
     Attributes, EventView, Events, InstrumentationScope, LinkView, Links, LocalRecord, SpanKind,
     SpanView, Status,
@@ -114,6 +117,7 @@ pub use span::{InlineBuf, ParentContext, Span, SpanBuf, SpanBuilder};
 pub use spanlet_macros::instrument;
 pub use store::{SpanConsumer, SpanProducer, SpanReader, SpanRing, spsc_spans};
 pub use tracer::{Tracer, TracerRecords};
+pub use uplink::{HelloTooLargeError, LinkErrors, Uplink};
 
 /// What `#[instrument]` expands to; not for use by hand.
 #[cfg(feature = "macros")]

@@ -3,6 +3,7 @@
 //! Input: frames of devices. Output: spans to a collector, a file, the terminal; on standard error a line now and
 //! then, and the ledger at the end. Bound: the gateway's. Ends on Ctrl-C or SIGTERM, with what it has sent out.
 
+use crate::control;
 use crate::output::{CliError, LookArgs, Printer};
 use clap::{ArgGroup, Args};
 use spanlet_std::clock::ClockConfig;
@@ -44,6 +45,9 @@ pub(crate) struct GatewayArgs {
     /// Lets other machines connect: frames are neither encrypted nor authenticated
     #[arg(long)]
     allow_remote: bool,
+    /// Takes commands to devices over HTTP: POST /devices/{device_id}/commands, with a traceparent header
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    control: Option<SocketAddr>,
     /// Sends spans to this OTLP/HTTP collector; /v1/traces is added to the URL unless it is there
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
@@ -126,6 +130,9 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
             to.lock().unwrap_or_else(PoisonError::into_inner).span(span);
         });
     }
+    if let Some(address) = args.control {
+        control::check(address, args.allow_remote)?;
+    }
     let (stop, stopped) = channel();
     ctrlc::set_handler(move || {
         // Gone if the end has begun already.
@@ -140,6 +147,10 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
         error => CliError::Other(format!("cannot listen at {}: {error}", args.listen)),
     })?;
     eprintln!("listening at {}", receiver.local_addr());
+    let receiver = Arc::new(receiver);
+    if let Some(address) = args.control {
+        control::serve(address, &receiver)?;
+    }
 
     let mut reports = Reports::new(args.stats);
     let printed = loop {

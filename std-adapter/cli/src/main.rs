@@ -6,6 +6,7 @@
 
 mod output;
 
+mod control;
 mod decode;
 mod demo;
 mod gateway;

@@ -5,7 +5,7 @@ mod devices;
 
 use devices::{Io, device, tracer, wait_until, with_hello, work};
 use spanlet::drain::{Delivery, Drain};
-use spanlet::frame::{Epoch, Link};
+use spanlet::frame::{Epoch, Hello, Link};
 use spanlet::testing::ManualClock;
 use spanlet::{AlwaysOn, DeviceIds, InlineBuf, Span, Status, Ticks, Tracer};
 use spanlet_std::clock::ClockError;
@@ -240,6 +240,16 @@ fn errors_say_what_to_do_and_usage_errors_are_told_apart() {
     );
     fails(&["gateway", "--otlp=ftp://x"], 1, "--otlp ftp://x: ");
     fails(
+        &[
+            "gateway",
+            "--waterfall",
+            "--listen=127.0.0.1:0",
+            "--control=0.0.0.0:0",
+        ],
+        1,
+        "add --allow-remote",
+    );
+    fails(
         &["gateway", "--waterfall", "--listen=0.0.0.0:0"],
         1,
         "--allow-remote",
@@ -413,4 +423,43 @@ fn a_gateway_draws_traces_and_says_what_it_lost() {
     assert!(out.contains("sample adc"), "{out}");
     assert!(!out.contains('\x1b'), "no colours into a pipe: {out}");
     assert!(err.contains("window: 4 started = 4 exported"), "{err}");
+}
+
+#[test]
+fn commands_to_devices_over_http() {
+    let mut running = gateway(&["--waterfall", "--control=127.0.0.1:0"]);
+    let mut line = String::new();
+    running.stderr.read_line(&mut line).unwrap();
+    let url = line.trim().strip_prefix("commands to devices at ");
+    let url = url.expect(&line).to_owned();
+    let agent: ureq::Agent = (ureq::Agent::config_builder().http_status_as_error(false))
+        .build()
+        .into();
+    let post = |path: &str, traceparent: &str, body: &[u8]| {
+        let request = agent.post(format!("{url}{path}"));
+        let request = request.header("traceparent", traceparent);
+        request.send(body).unwrap().status().as_u16()
+    };
+    let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let mut device = device("the fan", 1, Delivery::OneWay, tracer(3));
+    device.capabilities = Hello::COMMANDS;
+    device.connect(running.address);
+    assert!(device.send());
+    let commands = "/devices/the%20fan/commands";
+    wait_until("the device is known", || {
+        post(commands, caller, b"on") == 202
+    });
+    device.listen();
+    assert_eq!(post(commands, "none", b"on"), 400);
+    assert_eq!(post(commands, caller, &[0; 193]), 413);
+    assert_eq!(post("/devices/thefan/commands", caller, b"on"), 404);
+    assert_eq!(post("/devices/%zz/commands", caller, b"on"), 404);
+    assert_eq!(post("/", caller, b"on"), 404);
+    let got = agent.get(format!("{url}{commands}")).call().unwrap();
+    assert_eq!(got.status(), 405);
+    device.disconnect();
+    wait_until("the device has gone", || {
+        post(commands, caller, b"on") == 503
+    });
+    running.end("-TERM");
 }

@@ -11,7 +11,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use spanlet::frame::Link;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -245,9 +245,13 @@ fn serve(mut stream: TcpStream, peer: SocketAddr, state: &State, shared: &Arc<Sh
         stream.set_read_timeout(Some(TURN)),
         stream.set_write_timeout(Some(WRITE_TIMEOUT)),
     ];
+    let Ok(writer) = stream.try_clone() else {
+        return;
+    };
     if settings.iter().any(Result::is_err) {
         return;
     }
+    link.set_writer(writer);
     let mut buffer = vec![0; READ_BYTES];
     let mut last_until = None;
     loop {
@@ -269,9 +273,7 @@ fn serve(mut stream: TcpStream, peer: SocketAddr, state: &State, shared: &Arc<Sh
             Err(_) => break,
         }
         link.poll(Arrival::now());
-        if let Some(replies) = link.take_replies()
-            && stream.write_all(&replies).is_err()
-        {
+        if link.flush().is_err() {
             break;
         }
     }

@@ -4,6 +4,7 @@
 //! boots of a device, batches and queues; what finds no room is counted.
 
 use super::device::{DeviceInfo, DeviceSpan};
+use super::down::CommandError;
 use super::ledger::{DeviceLedger, GatewayLedger, IntakeLedger};
 use super::link::LinkReceiver;
 use super::otlp_batch::{OtlpBatch, SCRATCH_BYTES};
@@ -12,8 +13,8 @@ use crate::clock::{ClockConfig, ClockMap};
 use crate::config::BatchConfig;
 use crate::export::SpanExporter;
 use crate::export::queue::{Encoded, Fate, Queue};
-use spanlet::TickRate;
-use spanlet::frame::Link;
+use spanlet::frame::{Hello, Link};
+use spanlet::{SpanContext, TickRate};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -305,6 +306,47 @@ impl Gateway {
     #[must_use]
     pub fn datagram_link(&self, name: &str, mtu: usize) -> LinkReceiver {
         LinkReceiver::new(self.shared.clone(), name, Link::datagrams(mtu))
+    }
+    /// Sends a command to a device: the application's bytes, and the span of `caller`, whose trace the device goes on
+    /// with. At most once, to its newest boot; that it arrived shows in the device's span.
+    ///
+    /// Waits for the link's writer: over TCP, for as long as the device's side may take to read, which is 5 s.
+    ///
+    /// # Errors
+    /// If nothing was sent, and why.
+    ///
+    /// ```
+    /// use spanlet::{SpanContext, SpanId, TraceFlags, TraceId};
+    /// use spanlet_std::receiver::{CommandError, Gateway};
+    /// # let (trace_id, span_id) = (TraceId::from_bytes([1; 16]).unwrap(), SpanId::from_bytes([2; 8]).unwrap());
+    /// let gateway = Gateway::builder().start()?;
+    /// let caller = SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED);
+    /// let sent = gateway.command("fan-0001", &caller, &[40]);
+    /// assert!(matches!(sent, Err(CommandError::UnknownDevice)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn command(
+        &self,
+        device_id: &str,
+        caller: &SpanContext,
+        payload: &[u8],
+    ) -> Result<(), CommandError> {
+        let (down, epoch) = {
+            let devices = lock(&self.shared.devices);
+            let device = devices.get(device_id).ok_or(CommandError::UnknownDevice)?;
+            let connected = device.sessions.iter().filter_map(|session| {
+                let session = lock(session);
+                let down = session.down.upgrade()?;
+                Some((session.last_heard, down, session.info.clone()))
+            });
+            let newest = connected.max_by_key(|(last_heard, ..)| *last_heard);
+            let (_, down, info) = newest.ok_or(CommandError::NotConnected)?;
+            if info.capabilities & Hello::COMMANDS == 0 {
+                return Err(CommandError::NotSupported);
+            }
+            (down, info.epoch)
+        };
+        down.command(epoch, caller, payload)
     }
     /// What became of all spans so far.
     #[must_use]

@@ -5,6 +5,7 @@
 //! what is held until the device has said who it is. No input and no output of its own: whoever reads the link feeds it.
 
 use super::device::{DeviceInfo, DeviceSpan};
+use super::down::Down;
 use super::fragments::Fragments;
 use super::gateway::{Shared, lock};
 use super::ledger::IntakeLedger;
@@ -52,6 +53,7 @@ struct Inner {
     /// Frames to send down.
     replies: VecDeque<Vec<u8>>,
     has_replied: bool,
+    down: Arc<Down>,
     asked: Option<Instant>,
     counts: IntakeLedger,
     /// What the decoders had counted when it was added up last.
@@ -82,19 +84,21 @@ struct Held {
 
 impl LinkReceiver {
     pub(super) fn new(shared: Arc<Shared>, name: &str, link: Link) -> Self {
+        // What goes down is short, and fits into any datagram.
+        let link = link.without_fragments();
         LinkReceiver {
             decoder: Box::default(),
             fragments: Fragments::default(),
             inner: Inner {
                 shared,
                 name: name.to_owned(),
-                // What goes down is short, and fits into any datagram.
-                link: link.without_fragments(),
+                link,
                 bindings: Vec::new(),
                 held: Vec::new(),
                 held_bytes: 0,
                 replies: VecDeque::new(),
                 has_replied: false,
+                down: Arc::new(Down::new(link)),
                 asked: None,
                 counts: IntakeLedger::default(),
                 seen: (0, 0),
@@ -140,12 +144,27 @@ impl LinkReceiver {
     /// Bytes to send to the device, if any; they are taken. A link without a way back drops them. For datagrams
     /// see [`take_reply`](Self::take_reply).
     pub fn take_replies(&mut self) -> Option<Vec<u8>> {
-        let replies: Vec<u8> = self.inner.replies.drain(..).flatten().collect();
+        let inner = &mut self.inner;
+        let replies: Vec<u8> = (inner.replies.drain(..).chain(inner.down.take_all()))
+            .flatten()
+            .collect();
         (!replies.is_empty()).then_some(replies)
     }
     /// The next frame to send to the device: of a [datagram link](super::Gateway::datagram_link) a datagram.
     pub fn take_reply(&mut self) -> Option<Vec<u8>> {
-        self.inner.replies.pop_front()
+        (self.inner.replies.pop_front()).or_else(|| self.inner.down.take())
+    }
+    /// Sends to the device by this writer, a `write_all` each frame, instead of handing out bytes: commands at
+    /// once, from the thread that gives them; answers with [`flush`](Self::flush).
+    pub fn set_writer(&mut self, writer: impl std::io::Write + Send + 'static) {
+        self.inner.down.set_writer(Box::new(writer));
+    }
+    /// Sends the answers by the writer, if one was set.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.down.write(&mut self.inner.replies)
     }
 }
 
@@ -239,8 +258,10 @@ impl Inner {
                     return;
                 }
                 Err(Restarted) => {
+                    let down = session.down.clone();
                     drop(session);
                     binding.session = shared.restart(&binding.session);
+                    lock(&binding.session).down = down;
                 }
             }
         }
@@ -303,6 +324,7 @@ impl Inner {
             self.counts.too_many_devices += 1 + held.len() as u64;
             return;
         };
+        lock(&session).down = Arc::downgrade(&self.down);
         if self.bindings.len() >= BINDINGS {
             self.bindings.remove(0);
         }

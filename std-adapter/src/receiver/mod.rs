@@ -14,6 +14,7 @@ mod session;
 
 mod otlp_batch;
 
+mod down;
 mod gateway;
 
 mod fragments;
@@ -25,6 +26,7 @@ mod ledger;
 
 pub use crate::clock::{Arrival, ClockConfig, ClockError};
 pub use device::{DeviceInfo, DeviceSpan};
+pub use down::{CommandError, MAX_PAYLOAD_BYTES};
 pub use frames::{BindError, FrameReceiver};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use ledger::{DestinationLedger, DeviceLedger, GatewayLedger, IntakeLedger};

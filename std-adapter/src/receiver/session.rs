@@ -4,6 +4,7 @@
 //! ([`symbols`](super::symbols)), and [`Limits`] for what waits for texts; duplicates are told within 960 records.
 
 use super::device::{DeviceInfo, DeviceSpan};
+use super::down::Down;
 use super::ledger::DeviceLedger;
 use super::otlp_batch::OtlpBatch;
 use super::symbols::SymbolTable;
@@ -13,7 +14,7 @@ use spanlet::Ticks;
 use spanlet::frame::{
     Body, ClockPing, ClockPong, Frame, Hello, RecordBatch, RecordError, SequenceTracker, Symbols,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Most words that a record may have.
@@ -81,6 +82,8 @@ pub(crate) struct Session {
     pub(crate) texts_refused: u64,
     pub(crate) batch: Option<OtlpBatch>,
     pub(crate) last_heard: Instant,
+    /// The way down of the link that it was heard on last.
+    pub(super) down: Weak<Down>,
     /// Replaced by another, or to be forgotten: takes nothing more.
     pub(crate) is_retired: bool,
     pub(crate) fates: Arc<[Arc<Fate>]>,
@@ -107,6 +110,7 @@ impl Session {
             placeholders: 0,
             texts_refused: 0,
             batch: None,
+            down: Weak::new(),
             last_heard: Instant::now(),
             is_retired: false,
             fates,

@@ -13,8 +13,6 @@ pub struct Counter {
 }
 
 impl Counter {
-    pub const HZ: u64 = CORE_HZ as u64;
-
     pub const fn new() -> Self {
         Counter {
             wide: Extend32::new(),
@@ -30,7 +28,7 @@ impl Clock for Counter {
         self.wide.extend(unsafe { read_volatile(COUNTER) })
     }
     fn rate(&self) -> TickRate {
-        const { TickRate::hz(Self::HZ).expect("not zero") }
+        const { TickRate::hz(CORE_HZ as u64).expect("not zero") }
     }
 }
 
