@@ -22,8 +22,12 @@ pub trait RecordSource {
     /// Goes back to the first record that was not released. `false`: this source does not keep records,
     /// and nothing changed.
     fn rewind(&mut self) -> bool;
-    /// The counters. Of `unsendable` the drain keeps count itself and adds to it.
+    /// The counters. Of `unsendable` the drain keeps count itself and adds to it, unless the source does.
     fn counters(&mut self) -> DeviceCounters;
+    /// Counts a record that no frame takes, in its own counters, which outlive the drain. `false`: it does not.
+    fn count_unsendable(&mut self) -> bool {
+        false
+    }
 }
 
 /// When a record counts as delivered.
@@ -169,7 +173,7 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
                     self.waiting_since = received_at;
                     if matches!(self.delivery, Delivery::Acknowledged { .. }) {
                         if self.skipped == Some(ack.next) && ack.next != self.next {
-                            self.give_up(ack.next);
+                            self.give_up(source, ack.next);
                         }
                         source.release_before(self.acknowledged);
                     }
@@ -240,10 +244,10 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
             }
             match self.delivery {
                 _ if !is_unsendable => {}
-                Delivery::OneWay if is_first_time => self.count_unsendable(),
+                Delivery::OneWay if is_first_time => self.count_unsendable(source),
                 Delivery::OneWay => {}
                 Delivery::Acknowledged { .. } if sequence == self.acknowledged => {
-                    self.give_up(sequence);
+                    self.give_up(source, sequence);
                     source.release_before(self.acknowledged);
                 }
                 // Counted when all before it has arrived: so the host can tell it from what is to come.
@@ -257,14 +261,16 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
             self.heartbeat = false;
         }
     }
-    fn count_unsendable(&mut self) {
-        self.unsendable = self.unsendable.wrapping_add(1);
+    fn count_unsendable(&mut self, source: &mut impl RecordSource) {
+        if !source.count_unsendable() {
+            self.unsendable = self.unsendable.wrapping_add(1);
+        }
         // So that the host hears of it even if nothing follows.
         self.heartbeat = true;
     }
     /// Counts the first record that is not acknowledged as unsendable, and takes it for acknowledged.
-    fn give_up(&mut self, sequence: u32) {
-        self.count_unsendable();
+    fn give_up(&mut self, source: &mut impl RecordSource, sequence: u32) {
+        self.count_unsendable(source);
         self.acknowledged = sequence.wrapping_add(1);
         self.skipped = None;
     }

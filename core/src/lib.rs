@@ -10,6 +10,7 @@
 //! | `span` | setters → a finished record, by whatever [`Recorder`] there is |
 //! | [`ring`], `store` | records wait for the drain; spans and nothing else |
 //! | `tracer`, `current` | a device's clock, ids, sampler and ring in one `static` |
+//! | [`flight`] | the same over memory that a reset keeps, and what a boot finds in it |
 //! | `facade`, `instrumented`, `macros`, [`filter`] | how libraries and futures are traced |
 //! | [`drain`], [`frame`] | ring → frames → (link) → records |
 //! | [`otlp`] | records → OTLP protobuf or JSON |
@@ -67,6 +68,9 @@ mod store;
 mod current;
 mod tracer;
 
+#[cfg(not(loom))]
+pub mod flight;
+
 #[allow(unsafe_code, reason = "writes the installed tracer once")]
 mod facade;
 pub mod filter;
@@ -89,6 +93,11 @@ pub use drain::RecordSource;
 pub use escalation::{Escalation, EscalationResult};
 pub use facade::{
     AlreadyInstalledError, DynRecorder, GLOBAL_SPAN_WORDS, Global, GlobalSpan, set_global_tracer,
+};
+#[cfg(not(loom))]
+pub use flight::{
+    Boot, BuildId, FlightRecorder, FlightRecords, FlightTracer, OpenTable, Recovery, ResetReason,
+    Retention,
 };
 pub use id_generator::{DeviceIds, Entropy, IdGenerator, LocalIds, RandomIds, SeededIds};
 pub use instrumented::{Instrument, Instrumented, ResultExt, within};

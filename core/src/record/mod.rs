@@ -36,11 +36,15 @@
 
 mod bytes;
 mod entries;
+#[cfg(not(loom))]
+mod retained;
 mod view;
 mod write;
 
 pub(crate) use bytes::move_down;
 pub(crate) use entries::{Entries, Entry, Text, Visit};
+#[cfg(not(loom))]
+pub(crate) use retained::{Closing, Exception, ReadOnlyTexts, rebuild};
 pub use view::{Attributes, EventView, Events, LinkView, Links, LocalRecord, SpanView};
 pub(crate) use write::{EVENT_WORDS, EntryWriter, LINK_WORDS, NEVER, Room};
 
@@ -194,6 +198,8 @@ pub(crate) const META_ESCALATED: u64 = 1 << 49;
 pub(crate) const META_DURATION_UNKNOWN: u64 = 1 << 50;
 /// A scope entry follows: the scope is not the tracer's own.
 pub(crate) const META_HAS_SCOPE: u64 = 1 << 51;
+/// Was open when a reset came, and closed at the next boot. Only in a retained ring.
+pub(crate) const META_CLOSED_BY_RESET: u64 = 1 << 52;
 
 pub(crate) const META_FLAGS_SHIFT: u32 = 32;
 pub(crate) const META_KIND_SHIFT: u32 = 40;
