@@ -13,7 +13,7 @@ use crate::clock::TickRate;
 use crate::frame::{DeviceCounters, Epoch};
 use crate::record::{
     Closing, END, META, META_CLOSED_BY_RESET, META_DURATION_UNKNOWN, META_ESCALATED,
-    META_RECORD_ONLY, META_STATUS_SHIFT, ReadOnlyTexts, START, Status,
+    META_RECORD_ONLY, META_STATUS_SHIFT, ReadOnlyTexts, SPAN, START, Status,
 };
 use crate::recorder::Recorder;
 use crate::ring::flight::later;
@@ -228,6 +228,14 @@ impl<const N: usize, const K: usize> Recovery<N, K> {
             }
         }
 
+        // A span whose record was whole, though not committed, is not open any more.
+        #[expect(clippy::cast_possible_truncation, reason = "3")]
+        ring.uncommitted(SPAN as u32, |span| {
+            if let Some(slot) = recorder.open.find(span) {
+                slot.free();
+            }
+        });
+
         // What the boot had read, then what there is.
         let reads = ring.reads_left();
         self.is_ledger_doubtful |= reads.is_none();
@@ -257,22 +265,17 @@ impl<const N: usize, const K: usize> Recovery<N, K> {
         }
         let recorded = numbered.wrapping_add(unnumbered);
 
-        // An open span whose record was half written has its number already.
-        let mut to_fill = open.saturating_sub(unnumbered);
+        // Open spans go where records were half written, whose numbers and room are there already.
         let mut filled = 0;
         let crash = self.crash;
         {
             let mut left = recorder.open.left();
             ring.repair(base.first, |ring, half| {
-                if to_fill == 0 {
-                    return false;
-                }
                 let Some((slot, span)) = left.next() else {
                     return false;
                 };
                 ring.fill(half, &closed(span, crash.as_ref()), || slot.ending());
                 slot.free();
-                to_fill -= 1;
                 filled += 1;
                 true
             });

@@ -209,6 +209,22 @@ impl<const N: usize> FlightRing<N> {
         slot.words as usize > FILL_WORDS
     }
 
+    /// Shows a word, counted from 0, of each record that is whole and was not committed.
+    pub(crate) fn uncommitted(&self, word: u32, mut show: impl FnMut(u64)) {
+        self.walk(|left| {
+            if let Left::Whole {
+                slot,
+                committed: false,
+            } = left
+                && word < slot.words - 1
+            {
+                let at = slot.at.wrapping_add(1 + word);
+                let (low, high) = (self.words.low(at), self.words.high(at));
+                show(u64::from(high.load(Relaxed)) << 32 | u64::from(low.load(Relaxed)));
+            }
+        });
+    }
+
     /// Puts the chain in order: whole records are committed, those before number `first` and all that cannot
     /// be believed are passed by. `fill` is shown half-written slots that [`fill`](Self::fill) can use.
     pub(crate) fn repair(&self, first: u32, mut fill: impl FnMut(&Self, Slot) -> bool) {
