@@ -55,12 +55,15 @@ impl Device {
                 let mut story = self.story.borrow_mut();
                 story.in_flight -= 1;
                 story.started += 1;
-                let kept = if !span.is_recording() || name.starts_with('r') && !self.keeps_failed {
+                let kept = if !span.is_recording() {
                     Slot::NeedsNone
-                } else if overflowed == story.without_slot {
-                    Slot::Has
-                } else {
+                } else if overflowed != story.without_slot {
                     Slot::FoundNone
+                } else if name.starts_with('r') && !self.keeps_failed {
+                    // Found by the reset, it is sampled out.
+                    Slot::NeedsNone
+                } else {
+                    Slot::Has
                 };
                 story.without_slot += u32::from(overflowed != story.without_slot);
                 let id = span.context().span_id().to_word();
@@ -354,7 +357,7 @@ fn after_every_store_of_an_interrupt_anywhere() {
         let (mut at, mut boundaries) = (0, 1);
         while at < boundaries {
             let handler: &'static [Act] = Box::leak(handler.to_vec().into_boxed_slice());
-            let (images, seen) = run(MAIN, handler, at, keeps_failed, (11, at * 7));
+            let (images, seen) = run(MAIN, handler, at, keeps_failed, (19, at * 7));
             boundaries = seen;
             for (image, story) in &images {
                 recover(&mut tally, image, story, keeps_failed, false);

@@ -7,6 +7,7 @@
 #![no_std]
 #![no_main]
 
+mod flight_cases;
 mod host;
 mod meter;
 mod span_cases;
@@ -73,6 +74,7 @@ fn sizes() {
     value(host::PREFIX, "span_context_bytes", size_of::<SpanContext>());
     if cfg!(feature = "m0") {
         span_cases::sizes();
+        flight_cases::sizes();
     }
 }
 
@@ -81,7 +83,7 @@ fn main() -> ! {
     let meter = Meter::start();
     cases(&meter);
     ring_cases(&meter);
-    if !span_cases::run(&meter) {
+    if !(span_cases::run(&meter) && flight_cases::run(&meter)) {
         print(format_args!("a span is missing\n"));
         quit(false);
     }

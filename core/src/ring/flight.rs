@@ -602,8 +602,11 @@ impl<const N: usize> FlightReader<'_, N> {
             let is_record = header.is_some_and(|header| header.state() != State::Skip);
             let number = ring.words.high(tail).load(Relaxed);
             if is_record && !is_before(number, next) {
-                // If the tail has moved meanwhile, this was some other word: but then a writer made room.
-                return;
+                if ring.tail.load(Acquire) == tail {
+                    return;
+                }
+                // A writer has made room meanwhile, and this was some other word.
+                continue;
             }
             let behind = settle(FlightRing::<N>::behind(tail, header, self.cursor));
             ring.move_tail(tail, behind);
