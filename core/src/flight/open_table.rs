@@ -87,7 +87,7 @@ impl<const K: usize> OpenTable<K> {
             return;
         }
         for slot in &self.slots {
-            if slot.claim(lock) {
+            if slot.state.load(Relaxed) == FREE && slot.claim(lock) {
                 return slot.fill(span);
             }
         }
@@ -139,17 +139,17 @@ impl OpenSlot<'_> {
 }
 
 impl Slot {
-    #[inline(always)]
+    /// Out of line, so that nothing of the caller's is moved into the section.
+    #[inline(never)]
     fn claim(&self, lock: &Lock) -> bool {
-        self.state.load(Relaxed) == FREE
-            && lock.with(|| {
-                // ORDERING: its last owner's accesses come before ours; pairs with Release in `free`.
-                let is_free = self.state.load(Acquire) == FREE;
-                if is_free {
-                    self.state.store(CLAIMED, Relaxed);
-                }
-                is_free
-            })
+        lock.with(|| {
+            // ORDERING: its last owner's accesses come before ours; pairs with Release in `free`.
+            let is_free = self.state.load(Acquire) == FREE;
+            if is_free {
+                self.state.store(CLAIMED, Relaxed);
+            }
+            is_free
+        })
     }
     #[inline(always)]
     fn fill(&self, span: &OpenSpan) {

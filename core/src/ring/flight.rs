@@ -162,30 +162,23 @@ impl<const N: usize> FlightRing<N> {
             return Err(self.refuse(PushError::Full));
         };
         let mut check = Self::check_of(start, number, slot_words);
-        let mut at = start.wrapping_add(1);
-        let mut is_first = true;
-        for word in first.iter().chain(rest) {
-            // SAFETY: initialised by the caller's promise, in the first word but for its low half, which is
-            // replaced; volatile, so that LLVM makes no call of `memcpy` of it.
-            let word = unsafe { core::ptr::from_ref(word).cast::<Halves>().read_volatile() };
+        // No record straddles the end, so its words lie side by side.
+        let mut slots = self.words.from(start.wrapping_add(1), len);
+        if let (Some([sum, to]), [word, behind @ ..]) = (slots.next(), first) {
+            // SAFETY: the high half is initialised by the caller's promise.
+            let [_, high] = unsafe { halves(word) };
             // SAFETY: as above.
-            let high = unsafe { word.high().assume_init() };
-            if is_first {
-                is_first = false;
-            } else {
-                // SAFETY: as above.
-                let low = unsafe { word.low().assume_init() };
-                check.add(low);
-                self.words.low(at).store(low, Relaxed);
-            }
+            let high = unsafe { high.assume_init() };
             check.add(high);
-            self.words.high(at).store(high, Relaxed);
-            at = at.wrapping_add(1);
+            to.store(high, Relaxed);
+            // SAFETY: initialised, by the caller's promise.
+            unsafe {
+                copy(behind, &mut slots, &mut check);
+                copy(rest, &mut slots, &mut check);
+            }
+            // ORDERING: (5) after all that it sums up, for a reset.
+            sum.store(check.word(), Release);
         }
-        // ORDERING: (5) after all that it sums up, for a reset.
-        self.words
-            .low(start.wrapping_add(1))
-            .store(check.word(), Release);
         settle_with();
         // ORDERING: publishes the record; pairs with Acquire in `peek` and `evict`.
         self.words
@@ -388,29 +381,42 @@ impl<const N: usize> FlightRing<N> {
     }
 }
 
-/// A word whose halves may be uninitialised apart from each other.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Halves([MaybeUninit<u32>; 2]);
-
-impl Halves {
-    #[inline(always)]
-    fn low(self) -> MaybeUninit<u32> {
-        let [first, second] = self.0;
-        if cfg!(target_endian = "big") {
-            second
-        } else {
-            first
-        }
+/// The low and the high half of a word; each may be uninitialised.
+///
+/// # Safety
+/// None; unsafe for the sake of whoever takes the halves for initialised.
+#[inline(always)]
+unsafe fn halves(word: &MaybeUninit<u64>) -> [MaybeUninit<u32>; 2] {
+    // SAFETY: the same eight bytes; volatile, so that LLVM makes no call of `memcpy` of many.
+    let [a, b] = unsafe {
+        core::ptr::from_ref(word)
+            .cast::<[MaybeUninit<u32>; 2]>()
+            .read_volatile()
+    };
+    if cfg!(target_endian = "big") {
+        [b, a]
+    } else {
+        [a, b]
     }
-    #[inline(always)]
-    fn high(self) -> MaybeUninit<u32> {
-        let [first, second] = self.0;
-        if cfg!(target_endian = "big") {
-            first
-        } else {
-            second
-        }
+}
+
+/// Copies words of a record, and sums them up.
+///
+/// # Safety
+/// `words` must be initialised.
+#[inline(always)]
+unsafe fn copy<'a>(
+    words: &[MaybeUninit<u64>],
+    slots: &mut impl Iterator<Item = &'a [AtomicU32; 2]>,
+    check: &mut Check,
+) {
+    for (word, [low_slot, high_slot]) in words.iter().zip(slots) {
+        // SAFETY: the caller's promise.
+        let [low, high] = unsafe { halves(word).map(|half| half.assume_init()) };
+        check.add(low);
+        low_slot.store(low, Relaxed);
+        check.add(high);
+        high_slot.store(high, Relaxed);
     }
 }
 

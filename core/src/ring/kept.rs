@@ -42,8 +42,8 @@ impl Kept {
     pub(super) fn set_inverse(&self, value: u32) {
         self.inverse.store(!value, Release);
     }
-    /// Adds `n`, modulo 2^32.
-    #[inline]
+    /// Adds `n`, modulo 2^32. Out of line, so that nothing of the caller's is moved into the section.
+    #[inline(never)]
     pub(crate) fn add(&self, lock: &Lock, n: u32) {
         lock.with(|| self.set(self.get().wrapping_add(n)));
     }

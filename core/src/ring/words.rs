@@ -39,6 +39,15 @@ impl<const N: usize> Words<N> {
     pub(super) fn high(&self, position: u32) -> &AtomicU32 {
         self.half(position, 1)
     }
+    /// Low and high halves of the `len` words from a position on, or up to the end of the memory.
+    #[inline(always)]
+    pub(super) fn from(&self, position: u32, len: usize) -> core::slice::Iter<'_, [AtomicU32; 2]> {
+        let word = position as usize & (N / 8 - 1);
+        let len = len.min(N / 8 - word);
+        let first = core::ptr::from_ref(self.half(position, 0)).cast();
+        // SAFETY: so many words from this one on lie inside the array; accesses are atomic, as in `half`.
+        unsafe { core::slice::from_raw_parts(first, len) }.iter()
+    }
 }
 
 /// Has a value or an address worked out here and not later: else LLVM moves what only a critical section
@@ -81,6 +90,14 @@ mod model {
         }
         pub(crate) fn high(&self, position: u32) -> &AtomicU32 {
             &self.0[position as usize & (N / 8 - 1)][1]
+        }
+        pub(crate) fn from(
+            &self,
+            position: u32,
+            len: usize,
+        ) -> core::slice::Iter<'_, [AtomicU32; 2]> {
+            let word = position as usize & (N / 8 - 1);
+            self.0[word..(word + len).min(N / 8)].iter()
         }
     }
 }
