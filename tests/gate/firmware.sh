@@ -5,7 +5,8 @@
 # A crate keeps `expected/BIN@BOARD.txt` for each of its programs and each board it runs on; the text is what the
 # program prints by semihosting until it exits by itself. Time is virtual (-icount), so every run is the same.
 # BOARD may name a poorer target than its own, `mps2-an385+thumbv6m-none-eabi`. Where there is a
-# `BIN@BOARD.spans.txt`, what the program sent over its first UART decodes to that text.
+# `BIN@BOARD.spans.txt`, what the program sent over its first UART decodes to that text. A crate that needs more than
+# that has a `check.sh`, which does all of it.
 board_target() {
   case $1 in
     *+*) echo "${1#*+}" ;;
@@ -60,6 +61,11 @@ manifests=($(find "$dir" -name Cargo.toml -not -path '*/target/*' 2>/dev/null | 
 [ ${#manifests[@]} -gt 0 ] || { skip "no crate under $dir"; exit; }
 for manifest in "${manifests[@]}"; do
   crate=$(dirname "$manifest")
+  if [ -x "$crate/check.sh" ]; then
+    # More than one image, or another way of running.
+    "$crate/check.sh" || fail "$crate"
+    continue
+  fi
   bins=$(cargo metadata --format-version 1 --no-deps --manifest-path "$manifest" |
     python3 -c 'import json,sys; [print(t["name"]) for p in json.load(sys.stdin)["packages"] for t in p["targets"] if "bin" in t["kind"]]')
   for bin in $bins; do

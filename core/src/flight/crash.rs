@@ -127,13 +127,15 @@ fn check_of(generation: u32, words: &[u64; WORDS]) -> u32 {
 }
 
 impl Crash {
-    pub(super) fn exception(&self) -> Exception<'static> {
-        Exception {
+    /// What a span that was open has to say of it, if it was caught.
+    pub(super) fn exception(&self) -> Option<Exception<'static>> {
+        let is_caught = matches!(self.reason, ResetReason::Panic | ResetReason::Fault);
+        is_caught.then(|| Exception {
             kind: self.reason.as_str(),
             ticks: self.at.map(|at| at.0),
             message: self.message,
             file: self.location,
             pc: self.fault.map(|(pc, _)| pc),
-        }
+        })
     }
 }

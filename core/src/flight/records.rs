@@ -112,12 +112,7 @@ impl<'a, const N: usize, const K: usize> PreviousRecords<'a, N, K> {
     }
     /// The clock of that boot, as far as it is known: it stands at the last time that the ring tells.
     pub fn clock(&mut self) -> LastTick {
-        let mut last = self
-            .closing
-            .exception
-            .as_ref()
-            .and_then(|e| e.ticks)
-            .unwrap_or(0);
+        let mut last = 0;
         while let Some((_, words)) = self.next() {
             // SAFETY: as in `peek`.
             let record = self

@@ -138,7 +138,7 @@ impl<const N: usize, const K: usize> Recovery<N, K> {
     pub(super) fn closing(&self) -> Closing<'static> {
         Closing {
             reason: self.reason.as_str(),
-            exception: self.crash.as_ref().map(Crash::exception),
+            exception: self.crash.as_ref().and_then(Crash::exception),
             is_doubtful: !self.is_verified(),
         }
     }

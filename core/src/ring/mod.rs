@@ -12,7 +12,7 @@
 //! |---|---|---|---|
 //! | [`Ring`] | any number, interrupts too | one compare-and-swap, or a critical section of a handful of instructions | a device's `static`; WASM |
 //! | [`SpscRing`] | one | load and store | one per thread on a server |
-//! | [`FlightRing`] | any number, interrupts too | a critical section of FIXME instructions | what a reset keeps: overwrites the oldest |
+//! | [`FlightRing`] | any number, interrupts too | a critical section of 20 instructions | what a reset keeps: overwrites the oldest |
 //!
 //! Read in this order: [`header`] (what one word says), [`reserve`] (who is next), `storage` (raw memory),
 //! `mpsc` ([`Ring`]: who owns which words when), `spsc` ([`SpscRing`]), `flight` ([`FlightRing`]) with
