@@ -6,7 +6,9 @@
 #![cfg(step)]
 #![allow(missing_docs, reason = "tests")]
 use spanlet::ring::sync::{point, set_hook};
-use spanlet::ring::{Consumer, CriticalSection, NativeCas, Producer, Reserve, Ring, SpscRing};
+use spanlet::ring::{
+    Consumer, CriticalSection, FlightRing, NativeCas, Producer, Reserve, Ring, SpscRing,
+};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -27,6 +29,10 @@ trait Subject: 'static {
     fn write(&self, words: &[u64]) -> bool;
     fn read(&self, act: Act) -> Vec<Vec<u64>>;
     fn refused(&self) -> u32;
+    /// Records that newer ones overwrote before they were read.
+    fn overwritten(&self) -> u32 {
+        0
+    }
     fn is_waiting(&self) -> Option<bool>;
 }
 
@@ -81,6 +87,49 @@ impl<const N: usize, M: Reserve + 'static> Subject for Ring<N, M> {
     }
     fn is_waiting(&self) -> Option<bool> {
         Some(self.reader()?.is_waiting())
+    }
+}
+
+impl<const N: usize> Subject for FlightRing<N> {
+    fn new() -> Self {
+        FlightRing::new()
+    }
+    fn write(&self, words: &[u64]) -> bool {
+        self.push_words(words).is_ok()
+    }
+    fn read(&self, act: Act) -> Vec<Vec<u64>> {
+        let (Read(most) | ReadAhead(most)) = act else {
+            unreachable!()
+        };
+        let Some(mut reader) = self.reader() else {
+            return Vec::new();
+        };
+        let (mut got, mut buffer, mut next) = (Vec::new(), [0; 8], None);
+        while got.len() < most {
+            let Ok(taken) = reader.peek(&mut buffer) else {
+                break;
+            };
+            got.push(copy(&buffer[..taken.words]));
+            reader.advance();
+            next = Some(taken.number + 1);
+            if act == Read(most) {
+                reader.release_before(taken.number + 1);
+            }
+        }
+        if let Some(next) = next {
+            reader.release_before(next);
+        }
+        got
+    }
+    fn refused(&self) -> u32 {
+        assert_eq!(self.too_large(), 0);
+        FlightRing::refused(self)
+    }
+    fn overwritten(&self) -> u32 {
+        FlightRing::overwritten(self)
+    }
+    fn is_waiting(&self) -> Option<bool> {
+        None
     }
 }
 
@@ -191,7 +240,11 @@ impl<S: Subject> World<S> {
             self.subject.refused(),
             "refusals are counted"
         );
-        assert_eq!(written.len(), read.len(), "each commit is read once");
+        assert_eq!(
+            written.len(),
+            read.len() + self.subject.overwritten() as usize,
+            "each commit is read once, or overwritten"
+        );
         let mut last: Option<Written> = None;
         let mut seen = std::collections::HashSet::new();
         for words in read.iter() {
@@ -369,4 +422,33 @@ fn spsc_ring() {
         &pairs::<Spsc>(16, &main, &kinds),
         10_000,
     );
+}
+
+/// The words of a record go one slot further than in `Ring`, and the oldest make room.
+#[test]
+fn flight_ring() {
+    let main = [
+        Push(2),
+        Push(1),
+        Push(3),
+        Read(1),
+        Push(3),
+        ReadAhead(3),
+        Push(2),
+    ];
+    let kinds = [
+        [WRITER, WRITER],
+        [WRITER, READER],
+        [READER, WRITER],
+        [WRITERS, AHEAD],
+        [WRITERS, WRITERS],
+    ];
+    let tally = pairs::<FlightRing<64>>(4, &main, &kinds);
+    tell("flight, two handlers", &tally, 50_000);
+    let tally = triples::<FlightRing<64>>(
+        8,
+        &[Push(2), Push(1), Push(3), Read(2)],
+        [&[Push(2)], READER, &[Push(3)]],
+    );
+    tell("flight, three handlers", &tally, 10_000);
 }

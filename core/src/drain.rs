@@ -30,8 +30,12 @@ pub trait RecordSource {
     /// Goes back to the first record that was not released. `false`: this source does not keep records,
     /// and nothing changed.
     fn rewind(&mut self) -> bool;
-    /// The counters. Of `unsendable` the drain keeps count itself and adds to it.
+    /// The counters. Of `unsendable` the drain keeps count itself and adds to it, unless the source does.
     fn counters(&mut self) -> DeviceCounters;
+    /// Counts a record that no frame takes, in its own counters, which outlive the drain. `false`: it does not.
+    fn count_unsendable(&mut self) -> bool {
+        false
+    }
 }
 
 /// When a record counts as delivered.
@@ -320,7 +324,9 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
             if sequence.wrapping_sub(self.furthest) < 1 << 31 {
                 self.furthest = self.next;
                 if carried == self.next {
-                    self.unsendable = self.unsendable.wrapping_add(1);
+                    if !source.count_unsendable() {
+                        self.unsendable = self.unsendable.wrapping_add(1);
+                    }
                     // So that the host hears of it even if nothing follows.
                     self.heartbeat = true;
                 }

@@ -48,11 +48,12 @@ pub struct EscalationResult {
 /// 64-bit products and up to four words.
 ///
 /// ```
-/// use spanlet::{EndedUnsampled, Escalation, TraceId};
+/// use spanlet::{EndedUnsampled, Escalation, SpanId, TraceId};
 /// static ESCALATION: Escalation<64> = Escalation::new().or_slower_than(500_000); // ticks
 ///
 /// let trace_id = TraceId::from_bytes([1; 16]).unwrap();
-/// let fine = EndedUnsampled { trace_id, is_error: false, duration_ticks: 10 };
+/// let span_id = SpanId::from_bytes([2; 8]).unwrap();
+/// let fine = EndedUnsampled { trace_id, span_id, is_error: false, duration_ticks: 10 };
 /// let failed = EndedUnsampled { is_error: true, ..fine };
 /// assert!(!ESCALATION.ended(&fine).keep, "nothing has gone wrong yet");
 /// let result = ESCALATION.ended(&failed);
@@ -252,6 +253,7 @@ mod tests {
     fn span(trace: u64, is_error: bool) -> EndedUnsampled {
         EndedUnsampled {
             trace_id: TraceId::from_words([!trace, trace]).unwrap(),
+            span_id: crate::SpanId::from_word(trace).unwrap(),
             is_error,
             duration_ticks: 10,
         }

@@ -9,7 +9,7 @@ use crate::context::{SpanContext, SpanId, TraceFlags, TraceId};
 use crate::current::DetachedContext;
 use crate::filter;
 use crate::record::InstrumentationScope;
-use crate::recorder::{EndedUnsampled, FinishedSpan, Recorder, SpanLimits};
+use crate::recorder::{EndedUnsampled, FinishedSpan, OpenLimits, Recorder, SpanLimits, SpanStart};
 use crate::sampler::{SamplingDecision, SamplingParameters, SamplingResult};
 use crate::span::{InlineBuf, Span, SpanBuilder};
 use core::cell::UnsafeCell;
@@ -47,6 +47,8 @@ pub trait DynRecorder: Sync {
     fn record(&self, span: FinishedSpan<'_>);
     /// See [`Recorder::started`].
     fn started(&self, recording: bool);
+    /// See [`Recorder::start`].
+    fn start(&self, parameters: &SamplingParameters<'_>, at: Option<Ticks>) -> SpanStart;
     /// See [`Recorder::limits`].
     fn limits(&self) -> SpanLimits;
     /// See [`Recorder::scope`].
@@ -93,6 +95,9 @@ where
     }
     fn started(&self, recording: bool) {
         Recorder::started(self, recording);
+    }
+    fn start(&self, parameters: &SamplingParameters<'_>, at: Option<Ticks>) -> SpanStart {
+        Recorder::start(self, parameters, at)
     }
     fn limits(&self) -> SpanLimits {
         Recorder::limits(self)
@@ -238,6 +243,18 @@ impl Recorder for Global {
     fn started(self, recording: bool) {
         if let Some(t) = installed() {
             t.started(recording);
+        }
+    }
+    #[inline]
+    fn start(self, parameters: &SamplingParameters<'_>, at: Option<Ticks>) -> SpanStart {
+        match installed() {
+            Some(t) => t.start(parameters, at),
+            None => SpanStart {
+                sampling: SamplingResult::new(SamplingDecision::Drop),
+                span_id: SpanId::INVALID,
+                limits: OpenLimits::new(&SpanLimits::DEFAULT),
+                at: Ticks(0),
+            },
         }
     }
     #[inline]

@@ -10,6 +10,7 @@
 //! | `span` | setters → a finished record, by whatever [`Recorder`] there is |
 //! | [`ring`], `store` | records wait for the drain; spans and nothing else |
 //! | `tracer`, `current` | a device's clock, ids, sampler and ring in one `static` |
+//! | [`flight`] | the same over memory that a reset keeps, and what a boot finds in it |
 //! | `facade`, `instrumented`, `log_ids`, `macros`, [`filter`] | how libraries, futures and log lines are traced |
 //! | [`boundary`] | buses, streams and executors that trace themselves |
 //! | [`drain`], [`frame`], `uplink` | ring → frames → (link) → records; what comes down |
@@ -68,6 +69,9 @@ mod store;
 mod current;
 mod tracer;
 
+#[cfg(not(loom))]
+pub mod flight;
+
 #[allow(unsafe_code, reason = "writes the installed tracer once")]
 mod facade;
 pub mod filter;
@@ -95,6 +99,11 @@ pub use drain::RecordSource;
 pub use escalation::{Escalation, EscalationResult};
 pub use facade::{
     AlreadyInstalledError, DynRecorder, GLOBAL_SPAN_WORDS, Global, GlobalSpan, set_global_tracer,
+};
+#[cfg(not(loom))]
+pub use flight::{
+    Boot, BuildId, FlightRecorder, FlightRecords, FlightTracer, OpenTable, Recovery, ResetReason,
+    Retention,
 };
 pub use id_generator::{
     BootCounter, DeviceIds, Entropy, IdGenerator, LocalIds, RandomIds, SeededIds,

@@ -190,6 +190,8 @@ pub struct SpanEnd {
 pub struct EndedUnsampled {
     /// The trace.
     pub trace_id: TraceId,
+    /// The span.
+    pub span_id: SpanId,
     /// Whether it ended with status Error.
     pub is_error: bool,
     /// How long it took, in ticks.

@@ -68,10 +68,10 @@ pub struct Tracer<C, I, S, const N: usize, M = DefaultReserve, K = Core0, const 
 
 /// Limits as their difference from the default, so that the default is all zeros: one word that is not, and
 /// a static tracer with its ring would lie in `.data` and take as much flash as RAM.
-struct FromDefault(SpanLimits);
+pub(crate) struct FromDefault(SpanLimits);
 
 impl FromDefault {
-    const fn of(limits: SpanLimits) -> Self {
+    pub(crate) const fn of(limits: SpanLimits) -> Self {
         const D: SpanLimits = SpanLimits::DEFAULT;
         FromDefault(SpanLimits {
             attribute_count: limits.attribute_count ^ D.attribute_count,
@@ -83,13 +83,13 @@ impl FromDefault {
         })
     }
     #[inline(always)]
-    const fn get(&self) -> SpanLimits {
+    pub(crate) const fn get(&self) -> SpanLimits {
         Self::of(self.0).0
     }
 }
 
 /// An [`Escalation`] of any size.
-trait Escalate: Sync {
+pub(crate) trait Escalate: Sync {
     fn ended(&self, span: &EndedUnsampled) -> crate::escalation::EscalationResult;
 }
 impl<const K: usize> Escalate for Escalation<K> {
@@ -203,7 +203,7 @@ impl<
 }
 
 /// Puts the context before back, also on unwinding.
-struct Back<'a>(&'a Current, DetachedContext);
+pub(crate) struct Back<'a>(pub(crate) &'a Current, pub(crate) DetachedContext);
 impl Drop for Back<'_> {
     fn drop(&mut self) {
         self.0.restore(self.1);

@@ -7,6 +7,7 @@
 #![no_std]
 #![no_main]
 
+mod flight_cases;
 mod host;
 mod meter;
 mod record_check;
@@ -80,6 +81,16 @@ fn sizes() {
 #[cortex_m_rt::entry]
 fn main() -> ! {
     let meter = Meter::start();
+    if cfg!(feature = "flight") {
+        if !flight_cases::run(&meter) {
+            print(format_args!("a span of the flight recorder is missing\n"));
+            quit(false);
+        }
+        if cfg!(feature = "m0") {
+            flight_cases::sizes();
+        }
+        quit(true);
+    }
     cases(&meter);
     ring_cases(&meter);
     if !span_cases::run(&meter) {

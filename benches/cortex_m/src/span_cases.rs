@@ -18,7 +18,13 @@ use spanlet::{
 };
 
 /// SysTick as a 32-bit counter that counts up: its 24 bits in the upper ones.
-struct Counter(Extend32);
+pub struct Counter(Extend32);
+
+impl Counter {
+    pub const fn new() -> Self {
+        Counter(Extend32::new())
+    }
+}
 
 impl Clock for Counter {
     #[inline]

@@ -41,6 +41,8 @@
 mod bytes;
 mod entries;
 mod raw;
+#[cfg(not(loom))]
+mod retained;
 mod view;
 mod write;
 
@@ -53,8 +55,12 @@ mod layout;
 
 pub(crate) use bytes::{copy, move_down};
 pub(crate) use entries::{Entry, Text, Visit};
+#[cfg(not(loom))]
+pub(crate) use layout::NAME;
 pub(crate) use layout::{HEADER, NAME_BITS, REF_BITS, RESERVED, close, off, open, pack};
 pub(crate) use raw::{RawEntries, RawEntry};
+#[cfg(not(loom))]
+pub(crate) use retained::{Closing, Exception, ReadOnlyTexts, rebuild, whole, with_end};
 pub use view::{Attributes, EventView, Events, LinkView, Links, LocalRecord, SpanView};
 pub(crate) use write::{END_WORDS, EVENT_WORDS, EntryWriter, LINK_WORDS, NEVER, Room};
 #[cfg(not(target_pointer_width = "64"))]
@@ -206,6 +212,9 @@ pub(crate) const META_ESCALATED: u64 = 1 << 49;
 pub(crate) const META_DURATION_UNKNOWN: u64 = 1 << 50;
 /// A scope entry follows: the scope is not the tracer's own.
 pub(crate) const META_HAS_SCOPE: u64 = 1 << 51;
+/// Was open when a reset came, and closed at the next boot. Only in a retained ring: a bit of the W3C flags that
+/// no other record has.
+pub(crate) const META_CLOSED_BY_RESET: u64 = 1 << 39;
 
 /// The end follows as an entry: it does not fit into the header.
 pub(crate) const META_END_APART: u64 = 1 << 52;

@@ -8,6 +8,9 @@ use core::mem::MaybeUninit;
 pub(crate) const HEADER: usize = 7;
 /// 0–31 the duration, 32–63 the name's address. Its length is in the last bits of META.
 const END_NAME: usize = 6;
+/// The word that refers to the name.
+#[cfg(not(loom))]
+pub(crate) const NAME: usize = END_NAME;
 const NAME_SHIFT: u32 = 64 - NAME_BITS;
 
 /// Bits of the name's length.

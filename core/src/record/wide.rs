@@ -6,7 +6,8 @@ use core::mem::MaybeUninit;
 /// Words of the header.
 pub(crate) const HEADER: usize = 8;
 const END: usize = 6;
-const NAME: usize = 7;
+/// The word that refers to the name.
+pub(crate) const NAME: usize = 7;
 
 /// Bits of the name's length, and of the length of a text by reference.
 pub(crate) const NAME_BITS: u32 = 16;

@@ -12,10 +12,11 @@
 //! |---|---|---|---|
 //! | [`Ring`] | any number, interrupts too | one compare-and-swap, or a critical section of a handful of instructions | a device's `static`; WASM |
 //! | [`SpscRing`] | one | load and store | one per thread on a server |
+//! | [`FlightRing`] | any number, interrupts too | a critical section of 20 instructions | what a reset keeps: overwrites the oldest |
 //!
 //! Read in this order: [`header`] (what one word says), [`reserve`] (who is next), `storage` (raw memory),
-//! `mpsc` ([`Ring`]: who owns which words when), `spsc` ([`SpscRing`]). `sync` is what loom and the
-//! interrupt simulator replace.
+//! `mpsc` ([`Ring`]: who owns which words when), `spsc` ([`SpscRing`]), `flight` ([`FlightRing`]) with
+//! `flight_recover` over `words` and `kept`. `sync` is what loom and the simulators replace.
 
 pub mod header;
 
@@ -39,6 +40,20 @@ mod mpsc;
 )]
 mod spsc;
 
+#[allow(unsafe_code, reason = "word-sized atomics over raw memory")]
+mod words;
+
+pub(crate) mod kept;
+
+#[allow(
+    unsafe_code,
+    reason = "reads records that may be uninitialised in part"
+)]
+pub(crate) mod flight;
+#[cfg(not(loom))]
+mod flight_recover;
+
+pub use flight::{FlightReader, FlightRing, ReadError, Taken};
 pub use mpsc::{Reader, Record, Ring};
 pub use reserve::{CriticalSection, DefaultReserve, Reserve};
 pub use spsc::{CapacityError, Consumer, Producer, SpscControl, SpscRing};

@@ -137,6 +137,17 @@ mod backend {
     std::thread_local! {
         static MASKED: Cell<u32> = const { Cell::new(0) };
         static HOOK: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
+        static STORED: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
+    }
+    /// `hook` runs after every store, in critical sections too, on this thread: where a reset may come.
+    pub fn set_store_hook(hook: Option<Rc<dyn Fn()>>) {
+        STORED.with(|h| *h.borrow_mut() = hook);
+    }
+    fn stored() {
+        let hook = STORED.with(|h| h.borrow().clone());
+        if let Some(hook) = hook {
+            hook();
+        }
     }
     /// `hook` runs at every boundary at which an interrupt can be taken, on this thread.
     pub fn set_hook(hook: Option<Rc<dyn Fn()>>) {
@@ -176,10 +187,13 @@ mod backend {
                 pub fn store(&self, v: $int, order: Ordering) {
                     point();
                     self.0.store(v, order);
+                    stored();
                 }
                 pub fn fetch_add(&self, v: $int, order: Ordering) -> $int {
                     point();
-                    self.0.fetch_add(v, order)
+                    let old = self.0.fetch_add(v, order);
+                    stored();
+                    old
                 }
                 pub fn compare_exchange(
                     &self,
@@ -189,7 +203,9 @@ mod backend {
                     failure: Ordering,
                 ) -> Result<$int, $int> {
                     point();
-                    self.0.compare_exchange(current, new, success, failure)
+                    let result = self.0.compare_exchange(current, new, success, failure);
+                    stored();
+                    result
                 }
             }
         };

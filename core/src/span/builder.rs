@@ -229,7 +229,9 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
             {
                 let threshold = sampling.threshold;
                 let write = write_state(threshold);
-                return Span::not_recording_with(rec, bits, ids, |span| write(span, text, threshold));
+                return Span::not_recording_with(rec, bits, ids, |span| {
+                    write(span, text, threshold)
+                });
             }
             return Span::not_recording(rec, bits, ids);
         }

@@ -412,6 +412,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         if meta & META_RECORD_ONLY != 0 {
             let ended = EndedUnsampled {
                 trace_id: self.context().trace_id(),
+                span_id: self.context().span_id(),
                 is_error: meta >> META_STATUS_SHIFT & 3 == Status::Error.to_wire() as u64,
                 duration_ticks: at.0.saturating_sub(start),
             };
