@@ -340,7 +340,7 @@ unsafe fn put_entry<const N: usize>(
     };
     let mut symbol = None;
     if code == entry_code::FALSE && tag == TAG_VALUE {
-        code = entry.word(at) as u8 & entry_code::TRUE;
+        code = (entry.word(at) & 1) as u8;
     } else if code == entry_code::DOUBLE && entry.word(at) & 0xffff == 0 {
         code = entry_code::DOUBLE_PACKED;
     } else if code == entry_code::SYMBOL {

@@ -112,12 +112,10 @@ impl<'a> RawEntry<'a> {
         self.bytes(2, self.word(1) as usize)
     }
     /// The integer of a [`TAG_SMALL`] entry.
-    #[expect(clippy::cast_possible_truncation, reason = "16 bits")]
     pub(crate) fn small(self) -> i64 {
         (self.word(0) >> SMALL_SHIFT) as i16 as i64
     }
     /// The key inside a [`TAG_VALUE`] entry; empty: it is the head's.
-    #[expect(clippy::cast_possible_truncation, reason = "16 bits")]
     pub(crate) fn copied_key(self) -> &'a [u8] {
         self.bytes(2, (self.word(1) >> 48) as usize)
     }

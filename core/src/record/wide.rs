@@ -28,7 +28,6 @@ pub(super) fn address_fits(address: usize) -> bool {
 }
 /// The address of a head word or reference: 48 bits, sign-extended.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "an address of this target")]
 pub(super) const fn to_address(word: u64) -> usize {
     ((word << 16) as i64 >> 16) as usize
 }
@@ -44,7 +43,6 @@ pub(crate) fn pack(text: &str) -> u64 {
 }
 /// The length that [`pack`] packed.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "16 bits")]
 pub(super) const fn packed_len(word: u64) -> usize {
     (word >> 48) as usize
 }

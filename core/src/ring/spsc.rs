@@ -28,7 +28,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-/// Words that the fast path copies without a loop: what every span's record has.
+/// Words that the fast path copies without a loop: the header that every span's record has.
 const FIXED: usize = if cfg!(target_pointer_width = "64") {
     8
 } else {
