@@ -545,4 +545,105 @@ mod tests {
         let (_, record) = uplink.records().peek().unwrap();
         assert_eq!(record.parent_id(), Some(caller.span_id()));
     }
+
+    /// A link whose reader and writer fail when told to.
+    #[cfg(feature = "async")]
+    mod endless {
+        use super::*;
+        use core::cell::RefCell;
+        use core::pin::pin;
+        use core::task::{Context, Waker};
+        use std::collections::VecDeque;
+
+        #[derive(Default)]
+        struct Wire {
+            /// What reads give; an empty one is the end, and without any they wait.
+            reads: VecDeque<Result<Vec<u8>, ()>>,
+            written: Vec<u8>,
+            failures: u32,
+            pauses: u32,
+        }
+        struct End<'w>(&'w RefCell<Wire>);
+        impl embedded_io_async::ErrorType for End<'_> {
+            type Error = embedded_io_async::ErrorKind;
+        }
+        impl embedded_io_async::Read for End<'_> {
+            async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
+                let next = self.0.borrow_mut().reads.pop_front();
+                match next {
+                    Some(Ok(bytes)) => {
+                        buf[..bytes.len()].copy_from_slice(&bytes);
+                        Ok(bytes.len())
+                    }
+                    Some(Err(())) => Err(embedded_io_async::ErrorKind::Other),
+                    None => core::future::pending().await,
+                }
+            }
+        }
+        impl embedded_io_async::Write for End<'_> {
+            async fn write(&mut self, buf: &[u8]) -> Result<usize, Self::Error> {
+                let mut wire = self.0.borrow_mut();
+                if let Some(left) = wire.failures.checked_sub(1) {
+                    wire.failures = left;
+                    return Err(embedded_io_async::ErrorKind::TimedOut);
+                }
+                wire.written.extend(buf);
+                Ok(buf.len())
+            }
+            async fn flush(&mut self) -> Result<(), Self::Error> {
+                Ok(())
+            }
+        }
+
+        #[test]
+        fn the_task_goes_on_after_errors_and_pauses_so_that_others_run() {
+            let tracer = tracer();
+            record(tracer);
+            let command = TraceCommand::new(
+                &SpanContext::new(
+                    TraceId::from_bytes([1; 16]).unwrap(),
+                    SpanId::from_bytes([2; 8]).unwrap(),
+                    TraceFlags::SAMPLED,
+                ),
+                b"on",
+            );
+            let frame = down(EPOCH, &Message::TraceCommand(command));
+            let (first, second) = frame.split_at(20);
+            let wire = RefCell::new(Wire {
+                reads: [Err(()), Ok(first.to_vec()), Ok(vec![]), Ok(second.to_vec())].into(),
+                failures: 1,
+                ..Wire::default()
+            });
+            let commands = RefCell::new(vec![]);
+            // Each pause lasts one poll.
+            let pause = || {
+                wire.borrow_mut().pauses += 1;
+                let mut polled = false;
+                core::future::poll_fn(move |_| match core::mem::replace(&mut polled, true) {
+                    true => core::task::Poll::Ready(()),
+                    false => core::task::Poll::Pending,
+                })
+            };
+            let mut task = pin!(uplink(tracer, RESEND).run(
+                End(&wire),
+                End(&wire),
+                tracer.clock(),
+                pause,
+                |_, payload| commands.borrow_mut().push(payload.to_vec()),
+            ));
+            let mut polls = 0;
+            while commands.borrow().is_empty() && polls < 20 {
+                assert!(
+                    task.as_mut()
+                        .poll(&mut Context::from_waker(Waker::noop()))
+                        .is_pending()
+                );
+                polls += 1;
+            }
+            assert_eq!(*commands.borrow(), [b"on".to_vec()]);
+            // One failed write, one failed read, one end: a poll each at least, so that nobody starves.
+            assert!(polls > 3, "{polls}");
+            assert_eq!(said(&wire.borrow().written), ["hello 111", "0+1"]);
+        }
+    }
 }

@@ -121,10 +121,13 @@ def one_way(commands: str, seconds: float) -> None:
         time.sleep(seconds)
         before = run.heal()
         traffic, ledger, harm = run.stop("pump-0001")
-    traffic.check_sense({"sample": {"sample", "vibration"}, "evaluate": set(), "stop pump": set()})
-    rounds = traffic.last() - UNSETTLED
-    # A sample, its evaluation, and where the pump is stopped, that; the sample ends first.
-    expected = 2 * rounds + sum(30 + n * 7 % 41 > 65 for n in range(rounds))
+    traffic.check_sense(
+        {"sample": {"sample", "vibration", "evaluations", "stops"}, "evaluate": set(), "stop pump": set()}
+    )
+    # A sample whose evaluation could begin: all that came before it has ended.
+    rounds = next(n for n in reversed(traffic.numbers[:-UNSETTLED]) if "status" not in traffic.spans[traffic.line[n]])
+    begun = traffic.spans[traffic.line[rounds]]["attributes"]
+    expected = rounds + begun["evaluations"] + begun["stops"]
     lost = ledger.get("lost on the link", 0)
     arrived = traffic.before(rounds)
     assert expected - arrived == lost > 0, (expected, arrived, ledger)

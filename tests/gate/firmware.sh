@@ -7,8 +7,9 @@
 # may name a poorer target than its own, `mps2-an385+thumbv6m-none-eabi`. Beside it, where they are:
 #   BIN@BOARD.spans.txt   what the program sent over its first UART, decoded
 #   BIN@BOARD.log.txt     what it logged by defmt over its second UART
-# A feature `golden` is switched on for these runs. A crate with a `run.sh` is that script's business; those below
-# boards/ are only linked, in a section of their own. SPANLET_BLESS=1 writes the expectations anew, to be read in a diff.
+# A feature `golden` is switched on for these runs. A crate that needs more than that has a `check.sh`, which does all
+# of it; those below boards/ are only linked, in a section of their own. SPANLET_BLESS=1 writes the expectations anew, to
+# be read in a diff.
 board_target() {
   case $1 in
     *+*) echo "${1#*+}" ;;
@@ -80,10 +81,8 @@ manifests=($(find "$dir" -name Cargo.toml -not -path '*/target/*' -not -path '*/
 [ ${#manifests[@]} -gt 0 ] || { skip "no crate under $dir"; exit; }
 for manifest in "${manifests[@]}"; do
   crate=$(dirname "$manifest")
-  if [ -x "$crate/run.sh" ]; then
-    from=$(now)
-    "$crate/run.sh" || fail "$crate/run.sh"
-    echo "$crate/run.sh ($(seconds_since "$from") s)"
+  if [ -x "$crate/check.sh" ]; then
+    "$crate/check.sh" || fail "$crate"
     continue
   fi
   bins=$(cargo metadata --format-version 1 --no-deps --manifest-path "$manifest" |

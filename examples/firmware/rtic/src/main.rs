@@ -35,8 +35,8 @@ mod app {
     }
 
     type DeviceTracer = Tracer<MonoClock, DeviceIds, AlwaysOn, 4096>;
-    /// Room for eight entries: about six attributes.
-    type Span = spanlet::Span<&'static DeviceTracer, InlineBuf<16>>;
+    /// Room for twelve entries: four attributes, and why it failed.
+    type Span = spanlet::Span<&'static DeviceTracer, InlineBuf<24>>;
 
     static TRACER: DeviceTracer = Tracer::new(MonoClock, DeviceIds::unset(), AlwaysOn);
 
@@ -53,30 +53,57 @@ mod app {
 
     #[local]
     struct Local {
-        samples: u32,
+        done: Done,
     }
+
+    /// What was begun so far.
+    #[derive(Clone, Copy, Default)]
+    pub struct Done {
+        samples: u32,
+        evaluations: u32,
+        stops: u32,
+    }
+
+    /// From here on the pump shakes too much.
+    const TOO_MUCH: u32 = 66;
 
     #[init]
     fn init(context: init::Context) -> (Shared, Local) {
         TRACER.ids().set(0x0000_5eb5_0000_0003, BOOT);
         Mono::start(context.core.SYST, board::CORE_HZ);
         board::start_timer();
-        (Shared {}, Local { samples: 0 })
+        (
+            Shared {},
+            Local {
+                done: Done::default(),
+            },
+        )
     }
 
     /// The timer's interrupt, fifty times a second.
-    #[task(binds = TIMER_0A, priority = 3, local = [samples])]
+    #[task(binds = TIMER_0A, priority = 3, local = [done])]
     fn sample(context: sample::Context) {
         let mut span: Span = TRACER.span("sample").root().start();
         board::clear_timer();
-        let n = *context.local.samples;
-        *context.local.samples = n + 1;
-        let vibration = 30 + n * 7 % 41;
-        span.set_attribute("sample", i64::from(n))
-            .set_attribute("vibration", i64::from(vibration));
-        if evaluate::spawn(span.context(), vibration).is_err() {
+        let Done {
+            samples,
+            evaluations,
+            stops,
+        } = *context.local.done;
+        let vibration = 30 + samples * 7 % 41;
+        span.set_attribute("sample", i64::from(samples))
+            .set_attribute("vibration", i64::from(vibration))
+            .set_attribute("evaluations", i64::from(evaluations))
+            .set_attribute("stops", i64::from(stops));
+        let is_evaluated = evaluate::spawn(span.context(), vibration).is_ok();
+        if !is_evaluated {
             span.set_error("the evaluation before is not done");
         }
+        *context.local.done = Done {
+            samples: samples + 1,
+            evaluations: evaluations + u32::from(is_evaluated),
+            stops: stops + u32::from(is_evaluated && vibration >= TOO_MUCH),
+        };
     }
 
     /// What the sample means: in its trace, in less of a hurry.
@@ -87,7 +114,7 @@ mod app {
         within(&mut span, async {
             Mono::delay(2.millis()).await;
             // A task of a higher priority: it runs before this line is done.
-            if vibration > 65 && stop_pump::spawn(context).is_err() {
+            if vibration >= TOO_MUCH && stop_pump::spawn(context).is_err() {
                 board::stop_pump();
             }
         })
