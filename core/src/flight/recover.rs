@@ -295,7 +295,7 @@ impl<const N: usize, const K: usize> Recovery<N, K> {
             count.wrapping_sub(base.read_count)
         });
         let gone = later(oldest, read).wrapping_sub(base.first);
-        let mut overwritten = gone.checked_sub(read_count).unwrap_or(0);
+        let mut overwritten = gone.saturating_sub(read_count);
         // What is there and comes before the next to be read has been read.
         let read_and_there = if is_before(oldest, read) {
             read.wrapping_sub(oldest)

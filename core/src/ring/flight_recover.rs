@@ -297,11 +297,9 @@ impl<const N: usize> FlightRing<N> {
         match (count.intact(0), number.intact(0)) {
             (Some(count), Some(number)) => Some((count, number)),
             // The number was not stored: as if it had not been read.
-            (None, Some(number)) if count.intact(1).is_some() => {
-                Some((count.from_inverse(), number))
-            }
+            (None, Some(number)) if count.intact(1).is_some() => Some((count.by_inverse(), number)),
             (None, None) if count.intact(1).is_some() => Some((count.get(), number.get())),
-            (Some(count), None) if is_before(number.from_inverse(), number.get()) => {
+            (Some(count), None) if is_before(number.by_inverse(), number.get()) => {
                 Some((count, number.get()))
             }
             _ => None,
@@ -310,6 +308,7 @@ impl<const N: usize> FlightRing<N> {
 
     /// Writes a record where a half-written one was, by the steps of a push.
     pub(crate) fn fill(&self, slot: Slot, record: &[u64; FILL_WORDS], settle_with: impl FnOnce()) {
+        #[expect(clippy::cast_possible_truncation, reason = "8")]
         const WORDS: u32 = FILL_WORDS as u32 + 1;
         if let Some(rest) = slot.words.checked_sub(WORDS).filter(|rest| *rest != 0) {
             // Means nothing until the slot is shortened.
