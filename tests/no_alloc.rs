@@ -247,6 +247,7 @@ fn ids_and_samplers() {
     static TABLE: Escalation<8> = Escalation::new();
     hot.call("escalation", || {
         TABLE.ended(&spanlet::EndedUnsampled {
+            span_id: spanlet::SpanId::from_bytes([1; 8]).unwrap(),
             trace_id: local.trace_id().0,
             is_error: true,
             duration_ticks: 1,

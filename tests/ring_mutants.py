@@ -10,6 +10,7 @@ import os, re, shutil, signal, subprocess, sys, tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RING = "core/src/ring/"
 M, S, P, R, H = (RING + f for f in ("mpsc.rs", "storage.rs", "spsc.rs", "reserve.rs", "header.rs"))
+F, V, O, C = RING + "flight.rs", RING + "flight_recover.rs", "core/src/flight/open_table.rs", "core/src/flight/recover.rs"
 
 # Not planted: refusing on a stale view of the tail, which costs a needless (counted) refusal and no test sees.
 # What, file, pattern (a regular expression, whose first match is replaced), replacement, test.
@@ -63,16 +64,32 @@ MUTANTS = [
     ("spsc: release too much", P, r"self\.tail = self\.cursor\.get\(\);", "self.tail = self.head.get();", "model"),
     ("spsc: finished with records unread", P, r"!= 0 && writer\.head\.load\(Relaxed\) == self\.cursor\.get\(\)", "!= 0", "model"),
     ("spsc: refusal not counted", P, r"counter\.store\(counter\.load\(Relaxed\)\.wrapping_add\(1\), Relaxed\);", "let _ = counter;", "model"),
+    # FlightRing and what a boot makes of it.
+    ("flight: head not compared", F, r"let is_ours = self\.head\.load\(Relaxed\) == head;", "let is_ours = true;", "step"),
+    ("flight: evicts a writer", F, r"if oldest\.is_some_and\(\|oldest\| oldest\.state\(\) == State::Reserved\)", "if false", "step"),
+    ("flight: eviction not compared", F, r"if self\.tail\.load\(Relaxed\) == from", "if true", "step"),
+    ("flight: overtaken unseen", F, r"is_before\(at, ring\.lock\.with\(\|\| ring\.tail\.load\(Relaxed\)\)\)", "{ let _ = (at, ring); false }", "step"),
+    ("flight: head before the header", F, r"(at\.store\(header, Relaxed\);)", r"self.head.store(end, Release); \1", "crash"),
+    ("flight: commit before the check word", F, r"(?s)(let mut check = Self::check_of\(start, number, slot_words\);)", r"self.words.low(start).store(Header::of(State::Committed, slot_words).word(), Release); \1", "crash"),
+    ("flight: check not checked", V, r"== check\.word\(\)", "== check.word() || true", "crash"),
+    ("flight: check without the place", F, r"Check::new\(start\)", "Check::new(start & (Self::CAPACITY - 1))", "recovery"),
+    ("flight: next number not mended", V, r"self\.next\.store\(next, Release\);", "let _ = next;", "crash"),
+    ("flight: count before the number of a read", F, r"ring\.read_number\.set_value\(after\);", "", "crash"),
+    ("open spans: not marked as ending", O, r"self\.0\.state\.store\(ENDING, Release\);", "", "crash"),
+    ("open spans: whole record, open span", C, r"slot\.free\(\);\s*\}\s*\}\);", "let _ = slot; } });", "crash"),
+    ("open spans: check not checked", O, r"== state_of\(check\)", "== state_of(check) || true", "recovery"),
 ]
 TESTS = {
     "loom": ("--cfg loom", "ring_loom"),
     "step": ("--cfg step", "ring_interrupts"),
     "model": ("", "ring_model"),
+    "crash": ("--cfg step", "flight_crash"),
+    "recovery": ("", "flight_recovery"),
 }
 
 
 # Several times what a pass takes.
-LIMIT_S = {"loom": 240, "step": 120, "model": 120}
+LIMIT_S = {"loom": 240, "step": 240, "model": 120, "crash": 240, "recovery": 120}
 
 
 def main():

@@ -275,7 +275,7 @@ proptest! {
         let mut naive = BTreeMap::<u64, (bool, u32)>::new();
         for (trace, is_error, duration_ticks) in spans {
             let trace_id = TraceId::from_words([salt | 1, trace]).unwrap();
-            let result = table.ended(&EndedUnsampled { trace_id, is_error, duration_ticks });
+            let result = table.ended(&EndedUnsampled { span_id: spanlet::SpanId::from_bytes([1; 8]).unwrap(), trace_id, is_error, duration_ticks });
             let (kept, dropped) = naive.entry(trace).or_default();
             let mut newly = 0;
             if is_error || duration_ticks >= 100 {
@@ -299,7 +299,7 @@ proptest! {
         let (mut failed, mut dropped) = (HashSet::new(), BTreeMap::<u64, u32>::new());
         for (trace, is_error) in spans {
             let trace_id = TraceId::from_words([7, trace]).unwrap();
-            let result = table.ended(&EndedUnsampled { trace_id, is_error, duration_ticks: 1 });
+            let result = table.ended(&EndedUnsampled { span_id: spanlet::SpanId::from_bytes([1; 8]).unwrap(), trace_id, is_error, duration_ticks: 1 });
             let gone = dropped.entry(trace).or_default();
             prop_assert!(result.newly_incomplete <= *gone);
             *gone -= result.newly_incomplete;
@@ -418,6 +418,7 @@ fn wrong_keeps_are_as_rare_as_stated() {
         let table = Escalation::<4>::new();
         let ended = |trace_id, is_error| {
             table.ended(&EndedUnsampled {
+                span_id: spanlet::SpanId::from_bytes([1; 8]).unwrap(),
                 trace_id,
                 is_error,
                 duration_ticks: 1,

@@ -48,7 +48,22 @@ pub trait DynRecorder: Sync {
     /// See [`Recorder::started`].
     fn started(&self, recording: bool);
     /// See [`Recorder::start`].
-    fn start(&self, parameters: &SamplingParameters<'_>, at: Option<Ticks>) -> SpanStart;
+    fn start(&self, parameters: &SamplingParameters<'_>, at: Option<Ticks>) -> SpanStart {
+        let sampling = self.sample(parameters);
+        let span_id = self.span_id();
+        let recording = !matches!(sampling.decision, SamplingDecision::Drop);
+        self.started(recording);
+        SpanStart {
+            sampling,
+            span_id,
+            limits: OpenLimits::new(&self.limits()),
+            at: match at {
+                _ if !recording => Ticks(0),
+                Some(at) => at,
+                None => self.now(),
+            },
+        }
+    }
     /// See [`Recorder::limits`].
     fn limits(&self) -> SpanLimits;
     /// See [`Recorder::scope`].

@@ -137,7 +137,10 @@ pub(crate) fn drain(source: &mut impl RecordSource) -> BTreeMap<u32, (SpanId, Se
     let mut got = BTreeMap::new();
     let mut last = None;
     while let Some((sequence, record)) = source.peek() {
-        assert!(last.is_none_or(|last| last < sequence), "out of order");
+        assert!(
+            last.is_none_or(|last| last < sequence),
+            "out of order: {last:?}, {sequence}: {record:?}"
+        );
         last = Some(sequence);
         let view = record.view();
         let attributes: BTreeMap<String, String> = view

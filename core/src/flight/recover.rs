@@ -16,7 +16,7 @@ use crate::record::{
     META_RECORD_ONLY, META_STATUS_SHIFT, ReadOnlyTexts, SPAN, START, Status, with_end,
 };
 use crate::recorder::Recorder;
-use crate::ring::flight::later;
+use crate::ring::flight::{is_before, later};
 use crate::span::{Span, SpanBuf};
 use core::mem::MaybeUninit;
 
@@ -288,14 +288,21 @@ impl<const N: usize, const K: usize> Recovery<N, K> {
             None => read,
         };
         let in_range = |number: u32| number.wrapping_sub(base.first) <= numbered;
+        self.is_ledger_doubtful |= !in_range(oldest) || !in_range(read);
         let oldest = if in_range(oldest) { oldest } else { base.first };
         let read = if in_range(read) { read } else { base.first };
         let read_count = reads.map_or(read.wrapping_sub(base.first), |(count, _)| {
             count.wrapping_sub(base.read_count)
         });
         let gone = later(oldest, read).wrapping_sub(base.first);
-        let mut overwritten = gone.checked_sub(read_count).unwrap_or(0);
-        self.is_ledger_doubtful |= read_count > gone;
+        let mut overwritten = gone.saturating_sub(read_count);
+        // What is there and comes before the next to be read has been read.
+        let read_and_there = if is_before(oldest, read) {
+            read.wrapping_sub(oldest)
+        } else {
+            0
+        };
+        self.is_ledger_doubtful |= read_count > gone || read_and_there > read_count;
 
         // The other open spans come behind all records.
         let mut added = 0;

@@ -49,6 +49,8 @@ pub(crate) struct Survey {
     pub(crate) oldest: Option<u32>,
     /// The next number, if the chain tells it.
     pub(crate) next: Option<u32>,
+    /// One past the number of the last whole record.
+    after: Option<u32>,
 }
 
 /// Words of a record that goes where a half-written one was.
@@ -83,7 +85,9 @@ impl<const N: usize> FlightRing<N> {
         let (head, mut at) = (self.head.load(Relaxed), self.tail.load(Relaxed));
         // Where the damaged stretch began, as far as it has not been shown; whether some of it has.
         let (mut run, mut is_new): (Option<u32>, bool) = (None, true);
-        let mut last = None;
+        let mut last: Option<u32> = None;
+        // The number that follows, where the chain tells it.
+        let mut expected = None;
         while at != head {
             let left = self.look(at, head);
             let (left, words) = match left {
@@ -91,12 +95,25 @@ impl<const N: usize> FlightRing<N> {
                     if last.is_none_or(|last| is_before(last, slot.number)) =>
                 {
                     last = Some(slot.number);
+                    expected = Some(slot.number.wrapping_add(1));
                     (Some(whole), slot.words)
                 }
                 // A header without a check word is believed only where the chain led to it.
-                Some(half @ Left::Half(slot)) if run.is_none() => (Some(half), slot.words),
+                Some(half @ Left::Half(slot))
+                    if run.is_none()
+                        && expected.map_or_else(
+                            || self.is_followed(slot, head),
+                            |expected| expected == slot.number,
+                        ) =>
+                {
+                    expected = Some(slot.number.wrapping_add(1));
+                    (Some(half), slot.words)
+                }
                 Some(Left::Skip) if run.is_none() => (Some(Left::Skip), self.header_len(at)),
-                _ => (None, 1),
+                _ => {
+                    expected = None;
+                    (None, 1)
+                }
             };
             let from = *run.get_or_insert(at);
             let length = at.wrapping_sub(from);
@@ -115,6 +132,22 @@ impl<const N: usize> FlightRing<N> {
         }
         if let Some(from) = run.filter(|from| *from != head) {
             visit(Self::damaged(from, head.wrapping_sub(from), is_new));
+        }
+    }
+    /// Whether the number of a half-written record, which nothing sums up, is right by what is behind it.
+    fn is_followed(&self, slot: Slot, head: u32) -> bool {
+        let mut at = slot.at.wrapping_add(slot.words);
+        let after = slot.number.wrapping_add(1);
+        if self.look(at, head) == Some(Left::Skip) {
+            at = at.wrapping_add(self.header_len(at));
+        }
+        match self.look(at, head) {
+            Some(Left::Whole { slot, .. } | Left::Half(slot)) => slot.number == after,
+            // The last one; a reset may have come before the next number was stored.
+            _ => {
+                let next = self.next.load(Relaxed);
+                at == head && (next == after || next == slot.number)
+            }
         }
     }
     fn damaged(at: u32, words: u32, is_new: bool) -> Left {
@@ -175,6 +208,7 @@ impl<const N: usize> FlightRing<N> {
             match left {
                 Left::Whole { slot, .. } => {
                     survey.next = Some(slot.number.wrapping_add(1));
+                    survey.after = survey.next;
                     if is_before(slot.number, first) {
                         survey.before += 1;
                         return;
@@ -242,9 +276,15 @@ impl<const N: usize> FlightRing<N> {
 
     /// Sets the next number to what the chain says, and ends whatever reading there was.
     pub(crate) fn resume(&self, survey: &Survey) {
-        if let Some(next) = survey.next {
-            self.next.store(next, Release);
-        }
+        // Behind damage the number that was kept counts, if it can be: the damage hides no more records than
+        // the ring has words.
+        let kept = self.next.load(Relaxed);
+        let next = match (survey.next, survey.after) {
+            (Some(next), _) => next,
+            (None, Some(after)) if kept.wrapping_sub(after) > Self::CAPACITY => after,
+            (None, _) => kept,
+        };
+        self.next.store(next, Release);
         self.has_reader.store(0, Release);
     }
 
@@ -257,17 +297,18 @@ impl<const N: usize> FlightRing<N> {
         match (count.intact(0), number.intact(0)) {
             (Some(count), Some(number)) => Some((count, number)),
             // The number was not stored: as if it had not been read.
-            (None, Some(number)) if count.intact(1).is_some() => {
-                Some((count.from_inverse(), number))
-            }
+            (None, Some(number)) if count.intact(1).is_some() => Some((count.by_inverse(), number)),
             (None, None) if count.intact(1).is_some() => Some((count.get(), number.get())),
-            (Some(count), None) => Some((count, number.get())),
+            (Some(count), None) if is_before(number.by_inverse(), number.get()) => {
+                Some((count, number.get()))
+            }
             _ => None,
         }
     }
 
     /// Writes a record where a half-written one was, by the steps of a push.
     pub(crate) fn fill(&self, slot: Slot, record: &[u64; FILL_WORDS], settle_with: impl FnOnce()) {
+        #[expect(clippy::cast_possible_truncation, reason = "8")]
         const WORDS: u32 = FILL_WORDS as u32 + 1;
         if let Some(rest) = slot.words.checked_sub(WORDS).filter(|rest| *rest != 0) {
             // Means nothing until the slot is shortened.

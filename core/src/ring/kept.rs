@@ -48,12 +48,12 @@ impl Kept {
         lock.with(|| self.set(self.get().wrapping_add(n)));
     }
     /// The value that the complement says.
-    pub(crate) fn from_inverse(&self) -> u32 {
+    pub(crate) fn by_inverse(&self) -> u32 {
         !self.inverse.load(Relaxed)
     }
     /// The value, if the complement agrees with it, or lacks the last addition of at most `step`.
     pub(crate) fn intact(&self, step: u32) -> Option<u32> {
-        (self.get().wrapping_sub(self.from_inverse()) <= step).then(|| self.get())
+        (self.get().wrapping_sub(self.by_inverse()) <= step).then(|| self.get())
     }
 }
 
