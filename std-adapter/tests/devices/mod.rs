@@ -4,7 +4,7 @@
 use embedded_io::ErrorType;
 use spanlet::drain::{Delivery, Drain, RecordSource};
 use spanlet::frame::{
-    Body, DeviceCounters, Epoch, Frame, Hello, Link, Message, Progress, ResourceEncoder,
+    Body, ClockPong, DeviceCounters, Epoch, Frame, Hello, Link, Message, Progress, ResourceEncoder,
     StreamDecoder,
 };
 use spanlet::{
@@ -181,20 +181,7 @@ impl<S: RecordSource> Device<S> {
         let Ok(n) = link.read(&mut buffer) else {
             return;
         };
-        let (mut input, mut pongs, mut hello) = (&buffer[..n], Vec::new(), false);
-        while let Progress::Frame(frame) = self.decoder.feed(&mut input) {
-            let frame = Frame::parse(frame).expect("TCP keeps frames whole");
-            let Body::Message(message) = frame.body() else {
-                panic!("only messages go down")
-            };
-            hello |= matches!(message, Message::SendHello);
-            if let Message::Ack(ack) = message {
-                self.acks += 1;
-                self.acknowledged = self.acknowledged.max(ack.next);
-            }
-            let now = HostMicros.now();
-            pongs.extend(self.drain.handle(&mut self.source, message, now));
-        }
+        let (hello, pongs) = self.take(&buffer[..n]);
         if hello {
             self.hellos_wanted += 1;
             self.send();
@@ -206,6 +193,24 @@ impl<S: RecordSource> Device<S> {
             assert!(self.drain.message(&Message::ClockPong(pong)));
             self.send();
         }
+    }
+    /// Takes bytes from the gateway. Whether it asks for a hello, and what its pings are to be answered with.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> (bool, Vec<ClockPong>) {
+        let (mut input, mut pongs, mut hello) = (bytes, Vec::new(), false);
+        while let Progress::Frame(frame) = self.decoder.feed(&mut input) {
+            let frame = Frame::parse(frame).expect("the way down keeps frames whole");
+            let Body::Message(message) = frame.body() else {
+                panic!("only messages go down")
+            };
+            hello |= matches!(message, Message::SendHello);
+            if let Message::Ack(ack) = message {
+                self.acks += 1;
+                self.acknowledged = self.acknowledged.max(ack.next);
+            }
+            let now = HostMicros.now();
+            pongs.extend(self.drain.handle(&mut self.source, message, now));
+        }
+        (hello, pongs)
     }
     pub(crate) fn counters(&mut self) -> DeviceCounters {
         self.source.counters()
