@@ -142,6 +142,10 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
     pub const fn encoder(&self) -> &FrameEncoder<BUFFER, SYMBOLS> {
         &self.encoder
     }
+    /// When a record counts as delivered.
+    pub const fn delivery(&self) -> Delivery {
+        self.delivery
+    }
     /// Sends a frame with the next call even if there are no records: counters, and a text in turn. To be
     /// called every few seconds, so that the host sees what the last frame before a silence lost.
     pub fn heartbeat(&mut self) {

@@ -11,7 +11,7 @@
 //! | [`ring`], `store` | records wait for the drain; spans and nothing else |
 //! | `tracer`, `current` | a device's clock, ids, sampler and ring in one `static` |
 //! | `facade`, `instrumented`, `macros`, [`filter`] | how libraries and futures are traced |
-//! | [`drain`], [`frame`] | ring → frames → (link) → records |
+//! | [`drain`], [`frame`], `uplink` | ring → frames → (link) → records; what comes down |
 //! | [`otlp`] | records → OTLP protobuf or JSON |
 //! | [`testing`] | all of it under a test's control |
 //!
@@ -76,6 +76,7 @@ mod macros;
 
 pub mod drain;
 pub mod frame;
+mod uplink;
 
 pub mod otlp;
 
@@ -108,6 +109,7 @@ pub use span::{InlineBuf, ParentContext, Span, SpanBuf, SpanBuilder};
 pub use spanlet_macros::instrument;
 pub use store::{SpanConsumer, SpanProducer, SpanReader, SpanRing, spsc_spans};
 pub use tracer::{Tracer, TracerRecords};
+pub use uplink::{HelloTooLargeError, LinkErrors, Uplink};
 
 /// What `#[instrument]` expands to; not for use by hand.
 #[cfg(feature = "macros")]
