@@ -6,6 +6,7 @@
 
 use crate::clock::Ticks;
 use crate::context::{SpanContext, SpanId, TraceFlags, TraceId};
+use crate::current::DetachedContext;
 use crate::filter;
 use crate::record::InstrumentationScope;
 use crate::recorder::{EndedUnsampled, FinishedSpan, Recorder, SpanLimits};
@@ -54,6 +55,10 @@ pub trait DynRecorder: Sync {
     fn current(&self) -> Option<SpanContext>;
     /// See [`Recorder::with_current`].
     fn with_current(&self, context: &SpanContext, run: &mut dyn FnMut());
+    /// See [`Recorder::detach`].
+    fn detach(&self) -> DetachedContext;
+    /// See [`Recorder::attach`].
+    fn attach(&self, context: DetachedContext);
     /// See [`Recorder::escalate`].
     fn escalate(&self, ended: &EndedUnsampled) -> bool;
     /// See [`Recorder::is_unwinding`].
@@ -96,6 +101,12 @@ where
     }
     fn with_current(&self, context: &SpanContext, run: &mut dyn FnMut()) {
         Recorder::with_current(self, context, run);
+    }
+    fn detach(&self) -> DetachedContext {
+        Recorder::detach(self)
+    }
+    fn attach(&self, context: DetachedContext) {
+        Recorder::attach(self, context);
     }
     fn escalate(&self, ended: &EndedUnsampled) -> bool {
         Recorder::escalate(self, ended)
@@ -252,6 +263,16 @@ impl Recorder for Global {
             (Some(out), _) => out,
             (None, Some(run)) => run(),
             (None, None) => unreachable!("the tracer swallowed a panic of the traced code"),
+        }
+    }
+    #[inline]
+    fn detach(self) -> DetachedContext {
+        installed().map_or(DetachedContext::NONE, |t| t.detach())
+    }
+    #[inline]
+    fn attach(self, context: DetachedContext) {
+        if let Some(t) = installed() {
+            t.attach(context);
         }
     }
     #[inline]

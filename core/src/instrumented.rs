@@ -1,50 +1,107 @@
 //! Futures inside spans, and the current context around a piece of work.
 //!
-//! The current context belongs to the recorder: per thread on servers, per executor on devices. It is set
+//! The current context belongs to the recorder: per thread on servers, per core on devices. It is set
 //! while the future is polled and put back after each poll, so that tasks that take turns never see each
-//! other's.
+//! other's, and an executor in an interrupt leaves that of the task it preempts alone. A task of such an
+//! executor that sets none of its own sees that of the preempted task, unless the executor is
+//! [hooked](crate::boundary::TaskTrace).
+//!
+//! What is current is ids and flags, not trace state, which has no bound that a device could set aside. A child
+//! of the current context starts without; [`SpanBuilder::parent`](crate::SpanBuilder::parent) with the span
+//! itself, or with what was extracted, hands it on.
 
 use crate::context::SpanContext;
 use crate::recorder::Recorder;
 use crate::span::{Span, SpanBuf};
 use core::future::Future;
+use core::mem::ManuallyDrop;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-/// A future that runs inside a span: the span is current during each poll, and ends when the future
-/// completes or is dropped.
+/// A future that runs inside a span: the span is current during each poll, and while the future is
+/// dropped; it ends when the future completes or is dropped.
 ///
 /// Made by [`Instrument::in_span`].
 #[must_use = "futures do nothing unless polled"]
-pub struct Instrumented<F, R: Recorder, B: SpanBuf> {
-    // Declared first, dropped first: a future that is given up ends inside its span.
-    future: F,
-    span: Span<R, B>,
-}
+pub struct Instrumented<F, R: Recorder, B: SpanBuf>(Inside<F, Span<R, B>>);
 
 impl<F, R: Recorder, B: SpanBuf> Instrumented<F, R, B> {
     /// The span, to set attributes from outside.
     pub fn span_mut(self: Pin<&mut Self>) -> &mut Span<R, B> {
-        // SAFETY: the span is not pinned structurally: only `future` is.
-        unsafe { &mut self.get_unchecked_mut().span }
+        // SAFETY: the span is not pinned structurally: only the future is.
+        unsafe { &mut self.get_unchecked_mut().0.span }
     }
 }
 
 impl<F: Future, R: Recorder, B: SpanBuf> Future for Instrumented<F, R, B> {
     type Output = F::Output;
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // SAFETY: `future` is pinned structurally: it is never moved out, and this type is Unpin only if
-        // the future is (no Drop of ours touches it).
+        // SAFETY: the one field is pinned structurally: it is never moved out, and has its own Drop.
+        let inside = unsafe { Pin::new_unchecked(&mut self.get_unchecked_mut().0) };
+        inside.poll_then(cx, Span::end)
+    }
+}
+
+/// A future and the span that it runs in, which somebody else may own.
+struct Inside<F, S: Around> {
+    // Dropped in `drop`, inside the span; what drops the span then ends it.
+    future: ManuallyDrop<F>,
+    span: S,
+}
+
+/// A span, or a reference to one.
+trait Around {
+    fn within<T>(&self, work: impl FnOnce() -> T) -> T;
+}
+impl<R: Recorder, B: SpanBuf> Around for Span<R, B> {
+    #[inline]
+    fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        in_context(self.recorder(), &self.context(), work)
+    }
+}
+impl<R: Recorder, B: SpanBuf> Around for &mut Span<R, B> {
+    #[inline]
+    fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        in_context(self.recorder(), &self.context(), work)
+    }
+}
+
+impl<F, S: Around> Inside<F, S> {
+    fn new(future: F, span: S) -> Self {
+        let future = ManuallyDrop::new(future);
+        Inside { future, span }
+    }
+}
+
+impl<F: Future, S: Around> Inside<F, S> {
+    #[inline]
+    fn poll_then(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        done: impl FnOnce(&mut S),
+    ) -> Poll<F::Output> {
+        // SAFETY: `future` is pinned structurally: it is never moved out, `drop` drops it in place, and this
+        // type is Unpin only if the future is.
         let (future, span) = unsafe {
             let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut this.future), &mut this.span)
+            (Pin::new_unchecked(&mut *this.future), &mut this.span)
         };
-        let (context, recorder) = (span.context(), span.recorder());
-        let poll = in_context(recorder, &context, || future.poll(cx));
+        let poll = span.within(|| future.poll(cx));
         if poll.is_ready() {
-            span.end();
+            done(span);
         }
         poll
+    }
+}
+
+impl<F, S: Around> Drop for Inside<F, S> {
+    fn drop(&mut self) {
+        if !core::mem::needs_drop::<F>() {
+            return;
+        }
+        let Inside { future, span } = self;
+        // SAFETY: once, and nothing uses the future afterwards; it stays where it is pinned.
+        span.within(|| unsafe { ManuallyDrop::drop(future) });
     }
 }
 
@@ -73,7 +130,7 @@ impl<F: Future, R: Recorder, B: SpanBuf> Future for Instrumented<F, R, B> {
 pub trait Instrument: Sized {
     /// Runs the future in `span`.
     fn in_span<R: Recorder, B: SpanBuf>(self, span: Span<R, B>) -> Instrumented<Self, R, B> {
-        Instrumented { future: self, span }
+        Instrumented(Inside::new(self, span))
     }
 }
 impl<F: Future> Instrument for F {}
@@ -120,10 +177,8 @@ pub async fn within<F: Future, R: Recorder, B: SpanBuf>(
     span: &mut Span<R, B>,
     future: F,
 ) -> F::Output {
-    let context = span.context();
-    let recorder = span.recorder();
-    let mut future = core::pin::pin!(future);
-    core::future::poll_fn(|cx| in_context(recorder, &context, || future.as_mut().poll(cx))).await
+    let mut inside = core::pin::pin!(Inside::new(future, span));
+    core::future::poll_fn(|cx| inside.as_mut().poll_then(cx, |_| ())).await
 }
 
 /// Records the error of a `Result` on its way through `?`.

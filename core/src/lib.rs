@@ -11,6 +11,7 @@
 //! | [`ring`], `store` | records wait for the drain; spans and nothing else |
 //! | `tracer`, `current` | a device's clock, ids, sampler and ring in one `static` |
 //! | `facade`, `instrumented`, `macros`, [`filter`] | how libraries and futures are traced |
+//! | [`boundary`] | buses, streams and executors that trace themselves |
 //! | [`drain`], [`frame`], `uplink` | ring → frames → (link) → records; what comes down |
 //! | [`otlp`] | records → OTLP protobuf or JSON |
 //! | [`testing`] | all of it under a test's control |
@@ -74,6 +75,8 @@ pub mod filter;
 mod instrumented;
 mod macros;
 
+pub mod boundary;
+
 pub mod drain;
 pub mod frame;
 mod uplink;
@@ -86,6 +89,7 @@ pub mod testing;
 pub use attribute::{KeyValue, StrArray, StrArrayIter, Value};
 pub use clock::{Clock, Extend32, TickRate, Ticks, UnixAnchor};
 pub use context::{SpanContext, SpanId, TraceFlags, TraceId};
+pub use current::{Core0, CoreId, DetachedContext};
 pub use drain::RecordSource;
 pub use escalation::{Escalation, EscalationResult};
 pub use facade::{

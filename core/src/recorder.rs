@@ -6,6 +6,7 @@
 
 use crate::clock::Ticks;
 use crate::context::{SpanContext, SpanId, TraceFlags, TraceId};
+use crate::current::DetachedContext;
 use crate::record::{HEADER, Header, InstrumentationScope};
 use crate::sampler::{SamplingDecision, SamplingParameters, SamplingResult};
 use core::mem::MaybeUninit;
@@ -99,7 +100,8 @@ pub trait Recorder: Copy {
     fn scope(self) -> Option<&'static InstrumentationScope<'static>> {
         None
     }
-    /// The span that new spans become children of when nobody names a parent.
+    /// The span that new spans become children of when nobody names a parent. One that is
+    /// [none](SpanContext::is_valid) is as good as `None`.
     #[inline(always)]
     fn current(self) -> Option<SpanContext> {
         None
@@ -109,6 +111,39 @@ pub trait Recorder: Copy {
     fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
         let _ = context;
         run()
+    }
+    /// Runs `run` without a current context: spans started inside are roots unless they name a parent.
+    ///
+    /// For interrupt handlers, and whatever else runs in the middle of somebody's work but not for it.
+    ///
+    /// ```
+    /// # use spanlet::testing::TestTracer;
+    /// use spanlet::{InlineBuf, Recorder, Span};
+    /// # let tracer: TestTracer = TestTracer::new();
+    /// # let tracer = &tracer;
+    /// let mut task: Span<_, InlineBuf<8>> = tracer.span("task").start();
+    /// task.run(|_| {
+    ///     // An interrupt comes:
+    ///     tracer.detached(|| drop::<Span<_, InlineBuf<8>>>(tracer.span("interrupt").start()));
+    /// });
+    /// # tracer.with_spans(|s| assert_eq!(s.named("interrupt").unwrap().parent_id(), None));
+    /// ```
+    #[inline]
+    fn detached<T>(self, run: impl FnOnce() -> T) -> T {
+        self.with_current(&SpanContext::NONE, run)
+    }
+    /// Takes the current context away, where [`detached`](Self::detached) would need a closure and there is
+    /// none: an executor's hooks. Nothing is current until [`attach`](Self::attach), on the same core.
+    ///
+    /// Recorders that are not for interrupts to preempt need neither, and do nothing.
+    #[inline]
+    fn detach(self) -> DetachedContext {
+        DetachedContext::NONE
+    }
+    /// Puts what [`detach`](Self::detach) took back, last taken first.
+    #[inline]
+    fn attach(self, context: DetachedContext) {
+        let _ = context;
     }
     /// Whether the code that a span ends in is unwinding from a panic: its status becomes Error.
     #[inline(always)]

@@ -7,7 +7,7 @@
 use crate::atomic;
 use crate::clock::{Clock, Ticks};
 use crate::context::{SpanContext, SpanId, TraceFlags, TraceId};
-use crate::current::{Current, Saved};
+use crate::current::{Core0, CoreId, Current, DetachedContext, PerCore};
 use crate::drain::RecordSource;
 use crate::escalation::Escalation;
 use crate::frame::DeviceCounters;
@@ -21,7 +21,16 @@ use crate::store::{SpanReader, SpanRing};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// A tracer for a `static`: `C` tells the time, `I` makes ids, `S` samples, and a ring of `N` bytes holds
-/// what has ended. `M` is how the ring reserves: by compare-and-swap where the target has it.
+/// what has ended. `M` is how the ring reserves: by compare-and-swap where the target has it. `K` tells
+/// the cores apart, of which `CORES` record into it: each has a current context of its own.
+///
+/// # Two cores
+/// Any core may record, and any one may drain. The ring, the ids and the counters need what an atomic store
+/// with Release and a load with Acquire give (a `dmb` on a Cortex-M; the cores of an RP2040 have neither caches
+/// nor store buffers between them and would not even need that), and compare-and-swap or a critical section that
+/// keeps *both* cores out, as the `critical-section` implementation of an RP2040's HAL does with a hardware spinlock;
+/// one that only masks interrupts loses records. The clock must be the same for both: the RP2040's
+/// timer is, a SysTick or a cycle counter of each core is not.
 ///
 /// ```
 /// use spanlet::testing::ManualClock;
@@ -40,7 +49,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// assert_eq!(records.peek().map(|(sequence, record)| (sequence, record.name())), Some((0, "read sensor")));
 /// assert_eq!(TRACER.counters().started, 1);
 /// ```
-pub struct Tracer<C, I, S, const N: usize, M = DefaultReserve> {
+pub struct Tracer<C, I, S, const N: usize, M = DefaultReserve, K = Core0, const CORES: usize = 1> {
     clock: C,
     ids: I,
     sampler: S,
@@ -50,7 +59,7 @@ pub struct Tracer<C, I, S, const N: usize, M = DefaultReserve> {
     started: AtomicU32,
     sampled_out: AtomicU32,
     escalated_incomplete: AtomicU32,
-    current: Current,
+    current: PerCore<Current, K, CORES>,
     ring: SpanRing<N, M>,
 }
 
@@ -97,7 +106,9 @@ impl<C, I, S, const N: usize> Tracer<C, I, S, N> {
     }
 }
 
-impl<C, I, S, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
+impl<C, I, S, const N: usize, M: Reserve, K: CoreId, const CORES: usize>
+    Tracer<C, I, S, N, M, K, CORES>
+{
     /// As `new`, with the kind of reservation that the type names.
     #[cfg(not(loom))]
     pub const fn with_reserve(clock: C, ids: I, sampler: S) -> Self {
@@ -111,7 +122,7 @@ impl<C, I, S, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
             started: AtomicU32::new(0),
             sampled_out: AtomicU32::new(0),
             escalated_incomplete: AtomicU32::new(0),
-            current: Current::new(),
+            current: PerCore::new([const { Current::new() }; CORES]),
             ring: SpanRing::new(),
         }
     }
@@ -129,7 +140,10 @@ impl<C, I, S, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
     }
     /// Keeps spans that were recorded only, if they fail or are slow.
     #[must_use]
-    pub const fn with_escalation<const K: usize>(mut self, table: &'static Escalation<K>) -> Self {
+    pub const fn with_escalation<const SLOTS: usize>(
+        mut self,
+        table: &'static Escalation<SLOTS>,
+    ) -> Self {
         self.escalation = Some(table);
         self
     }
@@ -142,7 +156,7 @@ impl<C, I, S, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
         &self.ids
     }
     /// The reading end for the drain, if nobody has it. Dropped, it can be taken again.
-    pub fn records(&self) -> Option<TracerRecords<'_, C, I, S, N, M>> {
+    pub fn records(&self) -> Option<TracerRecords<'_, C, I, S, N, M, K, CORES>> {
         let reader = self.ring.reader()?;
         Some(TracerRecords {
             tracer: self,
@@ -166,7 +180,16 @@ impl<C, I, S, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
     }
 }
 
-impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, M: Reserve> Tracer<C, I, S, N, M> {
+impl<
+    C: Clock,
+    I: IdGenerator,
+    S: Sampler,
+    const N: usize,
+    M: Reserve,
+    K: CoreId,
+    const CORES: usize,
+> Tracer<C, I, S, N, M, K, CORES>
+{
     /// Starts a span of this name: a child of the current context, or a root.
     #[inline(always)]
     pub fn span<'b>(&'static self, name: &'static str) -> SpanBuilder<'b, &'static Self> {
@@ -175,15 +198,22 @@ impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, M: Reserve> Tracer<C,
 }
 
 /// Puts the context before back, also on unwinding.
-struct Back<'a>(&'a Current, Saved);
+struct Back<'a>(&'a Current, DetachedContext);
 impl Drop for Back<'_> {
     fn drop(&mut self) {
         self.0.restore(self.1);
     }
 }
 
-impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, M: Reserve> Recorder
-    for &Tracer<C, I, S, N, M>
+impl<
+    C: Clock,
+    I: IdGenerator,
+    S: Sampler,
+    const N: usize,
+    M: Reserve,
+    K: CoreId,
+    const CORES: usize,
+> Recorder for &Tracer<C, I, S, N, M, K, CORES>
 {
     #[inline(always)]
     fn now(self) -> Ticks {
@@ -223,13 +253,29 @@ impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, M: Reserve> Recorder
     }
     #[inline]
     fn current(self) -> Option<SpanContext> {
-        self.current.get()
+        self.current.here()?.get()
     }
     #[inline]
     fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
-        let _back = Back(&self.current, self.current.save());
-        self.current.set(context);
+        // Of this core, from now until it is put back.
+        let _back = self.current.here().map(|current| {
+            let back = Back(current, current.save());
+            current.set(context);
+            back
+        });
         run()
+    }
+    #[inline]
+    fn detach(self) -> DetachedContext {
+        self.current
+            .here()
+            .map_or(DetachedContext::NONE, Current::take)
+    }
+    #[inline]
+    fn attach(self, context: DetachedContext) {
+        if let Some(current) = self.current.here() {
+            current.restore(context);
+        }
     }
     #[cold]
     fn escalate(self, ended: &EndedUnsampled) -> bool {
@@ -252,12 +298,23 @@ impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, M: Reserve> Recorder
 }
 
 /// A [`Tracer`]'s ring as the drain reads it.
-pub struct TracerRecords<'a, C, I, S, const N: usize, M: Reserve = DefaultReserve> {
-    tracer: &'a Tracer<C, I, S, N, M>,
+pub struct TracerRecords<
+    'a,
+    C,
+    I,
+    S,
+    const N: usize,
+    M: Reserve = DefaultReserve,
+    K = Core0,
+    const CORES: usize = 1,
+> {
+    tracer: &'a Tracer<C, I, S, N, M, K, CORES>,
     reader: SpanReader<'a, N, M>,
 }
 
-impl<C, I, S, const N: usize, M: Reserve> RecordSource for TracerRecords<'_, C, I, S, N, M> {
+impl<C, I, S, const N: usize, M: Reserve, K: CoreId, const CORES: usize> RecordSource
+    for TracerRecords<'_, C, I, S, N, M, K, CORES>
+{
     fn peek(&mut self) -> Option<(u32, LocalRecord<'_>)> {
         self.reader.peek()
     }

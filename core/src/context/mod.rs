@@ -67,6 +67,9 @@ pub struct SpanContext {
 }
 
 impl SpanContext {
+    /// Of nobody.
+    pub(crate) const NONE: Self = Self::new(TraceId::INVALID, SpanId::INVALID, TraceFlags::NONE);
+
     /// A context of this process.
     #[inline(always)]
     pub const fn new(trace_id: TraceId, span_id: SpanId, flags: TraceFlags) -> Self {
