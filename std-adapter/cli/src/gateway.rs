@@ -1,14 +1,17 @@
-//! `spanlet gateway`: devices over TCP → OTLP, JSON lines, waterfalls.
+//! `spanlet gateway`: devices over TCP and standard input → OTLP, JSON lines, waterfalls.
 //!
 //! Input: frames of devices. Output: spans to a collector, a file, the terminal; on standard error a line now and
-//! then, and the ledger at the end. Bound: the gateway's. Ends on Ctrl-C or SIGTERM, with what it has sent out.
+//! then, and the ledger at the end. Bound: the gateway's. Ends on Ctrl-C or SIGTERM, or with standard input where that
+//! is all there is, with what it has sent out.
 
 use crate::output::{CliError, LookArgs, Printer};
 use clap::{ArgGroup, Args};
 use spanlet_std::config::{Config, Endpoint};
 use spanlet_std::export::OtlpHttpBuilder;
-use spanlet_std::receiver::{BindError, FrameReceiver, Gateway, GatewayLedger};
-use std::net::SocketAddr;
+use spanlet_std::receiver::{
+    BindError, Connector, FrameReceiver, Gateway, GatewayBuilder, GatewayLedger,
+};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// How often traces that have come to rest are looked for.
 const TURN: Duration = Duration::from_millis(100);
+/// Where devices find a gateway that was told nothing else.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4319));
 /// How long the end may take.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
@@ -28,14 +33,22 @@ Examples:
   spanlet gateway --otlp http://localhost:4318           to a collector, Jaeger or Tempo
   spanlet gateway --waterfall                            each trace on the terminal
   spanlet gateway --json spans.jsonl --listen [::1]:9000
+  spanlet gateway --waterfall --connect localhost:9090   to a bridge that listens, as OpenOCD's RTT server does
+  spanlet gateway --waterfall --stdin < /dev/ttyACM0     a serial port (after `stty -F /dev/ttyACM0 raw`)
 
 Devices connect over TCP and send frames (core/WIRE.md). Headers, timeout, compression and certificates for the
 collector come from the OTEL_EXPORTER_OTLP_* variables."
 )]
 pub(crate) struct GatewayArgs {
-    /// Where devices connect to
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4319")]
-    listen: SocketAddr,
+    /// Where devices connect to: 127.0.0.1:4319, unless --connect or --stdin says where they are
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Connects to a bridge that listens (OpenOCD's RTT server, ser2net, QEMU), and again when it goes; may be repeated
+    #[arg(long, value_name = "HOST:PORT")]
+    connect: Vec<String>,
+    /// Takes a device's bytes from standard input, until it ends
+    #[arg(long)]
+    stdin: bool,
     /// Lets other machines connect: frames are neither encrypted nor authenticated
     #[arg(long)]
     allow_remote: bool,
@@ -82,14 +95,7 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
         let _ = stop.send(());
     })
     .map_err(|cause| CliError::Other(format!("cannot wait for signals: {cause}")))?;
-    let receiver = builder.bind(args.listen).map_err(|error| match error {
-        BindError::NotLoopback(address) => CliError::Other(format!(
-            "{address} can be reached from other machines, and frames are neither encrypted nor authenticated: \
-             add --allow-remote if that is meant"
-        )),
-        error => CliError::Other(format!("cannot listen at {}: {error}", args.listen)),
-    })?;
-    eprintln!("listening at {}", receiver.local_addr());
+    let intake = Intake::start(builder, &args)?;
 
     let mut reports = Reports::new(args.stats);
     let printed = loop {
@@ -98,16 +104,16 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => break Ok(()),
         }
         let done = lock().turn();
-        if done.is_err() {
+        if done.is_err() || intake.is_finished() {
             break done;
         }
-        reports.turn(&receiver);
+        reports.turn(&intake);
     };
-    let ledger = receiver.shutdown(SHUTDOWN);
+    let (ledger, errors) = intake.shutdown();
     let printed = printed.and_then(|()| lock().finish());
     print_ledger(&ledger);
-    for error in receiver.gateway().last_errors() {
-        eprintln!("last error of the collector: {error}");
+    for error in errors {
+        eprintln!("{error}");
     }
     printed?;
     match ledger.total().missing() {
@@ -115,6 +121,93 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
         n => Err(CliError::Other(format!(
             "{n} spans are not accounted for: please report this"
         ))),
+    }
+}
+
+/// Where devices come in.
+struct Intake {
+    gateway: Listening,
+    connectors: Vec<Connector>,
+    /// Whether there is nothing to wait for but the connectors, of which one is standard input.
+    ends_with_input: bool,
+}
+
+enum Listening {
+    At(FrameReceiver),
+    Nowhere(Gateway),
+}
+
+impl Intake {
+    fn start(builder: GatewayBuilder, args: &GatewayArgs) -> Result<Self, CliError> {
+        let has_others = args.stdin || !args.connect.is_empty();
+        let default = (!has_others).then_some(DEFAULT_LISTEN);
+        let cannot = |what: &str, cause| CliError::Other(format!("cannot {what}: {cause}"));
+        let gateway = match args.listen.or(default) {
+            Some(address) => {
+                let receiver = builder.bind(address).map_err(|error| match error {
+                    BindError::NotLoopback(address) => CliError::Other(format!(
+                        "{address} can be reached from other machines, and frames are neither encrypted nor \
+                         authenticated: add --allow-remote if that is meant"
+                    )),
+                    error => CliError::Other(format!("cannot listen at {address}: {error}")),
+                })?;
+                eprintln!("listening at {}", receiver.local_addr());
+                Listening::At(receiver)
+            }
+            None => {
+                let gateway = builder.start();
+                Listening::Nowhere(gateway.map_err(|cause| cannot("start a thread", cause))?)
+            }
+        };
+        let mut intake = Intake {
+            ends_with_input: args.stdin && args.connect.is_empty() && args.listen.is_none(),
+            gateway,
+            connectors: Vec::new(),
+        };
+        for address in &args.connect {
+            eprintln!("connecting to {address}");
+            let connector = intake.gateway().connect(address);
+            (intake.connectors).push(connector.map_err(|cause| cannot("start a thread", cause))?);
+        }
+        if args.stdin {
+            let connector = (intake.gateway()).read_from("standard input", std::io::stdin());
+            (intake.connectors).push(connector.map_err(|cause| cannot("start a thread", cause))?);
+        }
+        Ok(intake)
+    }
+    fn gateway(&self) -> &Gateway {
+        match &self.gateway {
+            Listening::At(receiver) => receiver.gateway(),
+            Listening::Nowhere(gateway) => gateway,
+        }
+    }
+    fn connections(&self) -> usize {
+        let taken = match &self.gateway {
+            Listening::At(receiver) => receiver.connections(),
+            Listening::Nowhere(_) => 0,
+        };
+        taken + (self.connectors.iter().filter(|c| c.is_connected())).count()
+    }
+    fn is_finished(&self) -> bool {
+        self.ends_with_input && self.connectors.iter().all(Connector::is_finished)
+    }
+    /// The final ledger, and what went wrong last.
+    fn shutdown(self) -> (GatewayLedger, Vec<String>) {
+        let mut errors = Vec::new();
+        for connector in self.connectors {
+            errors.extend(connector.last_error());
+            connector.stop();
+        }
+        let (ledger, of_exporters) = match self.gateway {
+            Listening::At(receiver) => (
+                receiver.shutdown(SHUTDOWN),
+                receiver.gateway().last_errors(),
+            ),
+            Listening::Nowhere(gateway) => (gateway.shutdown(SHUTDOWN), gateway.last_errors()),
+        };
+        let of_collector = |error| format!("last error of the collector: {error}");
+        errors.extend(of_exporters.into_iter().map(of_collector));
+        (ledger, errors)
     }
 }
 
@@ -150,18 +243,18 @@ impl Reports {
             seen: GatewayLedger::default(),
         }
     }
-    fn turn(&mut self, receiver: &FrameReceiver) {
+    fn turn(&mut self, intake: &Intake) {
         if self.every.is_zero() || self.last.elapsed() < self.every {
             return;
         }
         self.last = Instant::now();
-        let ledger = receiver.ledger();
+        let ledger = intake.gateway().ledger();
         if ledger == self.seen {
             return;
         }
-        let (devices, connections) = (ledger.devices.len(), receiver.connections());
-        let (total, intake) = (ledger.total(), ledger.intake);
-        eprintln!("{devices} devices ({connections} connected): {total}; {intake}");
+        let (devices, connections) = (ledger.devices.len(), intake.connections());
+        let (total, came) = (ledger.total(), ledger.intake);
+        eprintln!("{devices} devices ({connections} connected): {total}; {came}");
         self.seen = ledger;
     }
 }

@@ -1,7 +1,8 @@
 //! What comes in from outside this process.
 //!
 //! Devices: bytes of a link → [`LinkReceiver`] (frames) → session of device and boot (texts, duplicates, losses,
-//! time) → [`DeviceSpan`] → sinks and exporters of the [`Gateway`]. [`FrameReceiver`] does this for TCP.
+//! time) → [`DeviceSpan`] → sinks and exporters of the [`Gateway`]. [`FrameReceiver`] does this for TCP, [`Gateway::connect`] for bridges
+//! that listen themselves.
 //! Services: the OTLP receiver, for tests and demonstrations.
 
 mod ack;
@@ -16,11 +17,13 @@ mod otlp_batch;
 mod gateway;
 mod link;
 
+mod connect;
 mod frames;
 
 mod ledger;
 
 pub use clock_map::Arrival;
+pub use connect::Connector;
 pub use device::{DeviceInfo, DeviceSpan};
 pub use frames::{BindError, FrameReceiver};
 pub use gateway::{Gateway, GatewayBuilder};
