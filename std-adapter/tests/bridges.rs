@@ -121,6 +121,10 @@ fn a_bridge_that_comes_and_goes_loses_nothing_acknowledged() {
             server.stop();
         }
         if round % 30 == 20 {
+            let tried = round as u64 / 30 + 1;
+            wait_until("an attempt", || {
+                gateway.ledger().intake.connects_failed >= tried
+            });
             server.restart();
             server.wait_for_client();
         }
