@@ -21,6 +21,9 @@ pub type DeviceSpan = Span<&'static DeviceTracer, InlineBuf<16>>;
 /// Frames of at most 512 bytes with COBS, 32 different texts.
 pub type DeviceUplink<S> = Uplink<'static, S, 512, 32>;
 
+/// Whether the link has no way back.
+const IS_ONE_WAY: bool = cfg!(feature = "one-way");
+
 pub static TRACER: DeviceTracer = Tracer::new(EmbassyClock, SeededIds::unseeded(), AlwaysOn);
 
 embassy_nrf::bind_interrupts!(struct Irqs {
@@ -58,8 +61,11 @@ pub fn uplink(
         scope_schema_url: "",
         resource: resource.attributes(),
     };
-    let delivery = Delivery::Acknowledged {
-        resend_after_ticks: 2 * tick_hz,
+    let delivery = match IS_ONE_WAY {
+        true => Delivery::OneWay,
+        false => Delivery::Acknowledged {
+            resend_after_ticks: 2 * tick_hz,
+        },
     };
     let drain = Drain::new(Epoch(u64::from_le_bytes(epoch)), link, delivery);
     Uplink::new(drain, TRACER.records()?, hello).ok()

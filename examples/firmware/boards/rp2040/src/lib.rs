@@ -43,6 +43,9 @@ pub type DeviceSpan = Span<&'static DeviceTracer, InlineBuf<16>>;
 /// Frames of at most 512 bytes with COBS, 32 different texts.
 pub type DeviceUplink<S> = Uplink<'static, S, 512, 32>;
 
+/// Whether a link that could have a way back is used without.
+pub const IS_ONE_WAY: bool = cfg!(feature = "one-way");
+
 pub static TRACER: DeviceTracer = Tracer::with_reserve(EmbassyClock, DeviceIds::unset(), AlwaysOn);
 
 /// Readings on their way to core 1, each with the span that they belong to.

@@ -14,7 +14,7 @@ use embassy_usb::driver::EndpointError;
 use embassy_usb::{Builder, Config};
 use spanlet::Clock;
 use spanlet::drain::Delivery;
-use spanlet_board_rp2040::{DELAY, TRACER, command, pause, regulator, sensor, uplink};
+use spanlet_board_rp2040::{DELAY, IS_ONE_WAY, TRACER, command, pause, regulator, sensor, uplink};
 use spanlet_transports::{PacketSink, PacketWriter};
 use static_cell::StaticCell;
 
@@ -50,8 +50,11 @@ async fn main(_spawner: Spawner) {
     static STACK: StaticCell<Stack<4096>> = StaticCell::new();
     static EXECUTOR: StaticCell<Executor> = StaticCell::new();
     let board = embassy_rp::init(Default::default());
-    let delivery = Delivery::Acknowledged {
-        resend_after_ticks: 2 * TRACER.clock().rate().as_hz(),
+    let delivery = match IS_ONE_WAY {
+        true => Delivery::OneWay,
+        false => Delivery::Acknowledged {
+            resend_after_ticks: 2 * TRACER.clock().rate().as_hz(),
+        },
     };
     let Some(uplink) = uplink(board.FLASH, delivery) else {
         return;
