@@ -35,15 +35,16 @@ const PARENT: [&str; 2] = ["parent on core 0", "parent on core 1"];
 /// Rounds begun by each core.
 static BEGUN: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 
-/// A parent and a child, by the current context alone. Neither core runs far ahead of the other: two threads on a
-/// busy machine would take turns otherwise.
+/// A parent and a child, by the current context alone. In between both cores are inside their parent at once.
 fn work(core: usize) {
-    let round = BEGUN[core].fetch_add(1, SeqCst);
-    while BEGUN[1 - core].load(SeqCst) + 4 < round {
-        std::thread::yield_now();
-    }
     let mut parent: DualSpan = TRACER.span(PARENT[core]).root().start();
-    parent.run(|_| drop::<DualSpan>(TRACER.span(CHILD[core]).start()));
+    parent.run(|_| {
+        let round = BEGUN[core].fetch_add(1, SeqCst);
+        while BEGUN[1 - core].load(SeqCst) <= round {
+            std::thread::yield_now();
+        }
+        drop::<DualSpan>(TRACER.span(CHILD[core]).start());
+    });
     drop(parent);
     TRACER.clock().advance(1);
 }
