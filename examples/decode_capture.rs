@@ -16,6 +16,7 @@ struct Received {
     trace_id: TraceId,
     span_id: SpanId,
     parent_id: Option<SpanId>,
+    has_remote_parent: bool,
     start: Ticks,
     end: Ticks,
     text: String,
@@ -86,7 +87,8 @@ impl Capture {
 
     fn print(&self) -> Result<(), Box<dyn Error>> {
         let rate = self.rate.ok_or("no hello: the tick rate is not known")?;
-        let roots = self.spans.iter().filter(|span| span.parent_id.is_none());
+        let roots =
+            (self.spans.iter()).filter(|span| span.parent_id.is_none() || span.has_remote_parent);
         let shown = roots
             .map(|root| self.tree(root, 0, rate))
             .sum::<Result<usize, String>>()?;
@@ -98,7 +100,8 @@ impl Capture {
             "ledger: {} started, {} received, {} open",
             ledger.started, ledger.received, ledger.open
         );
-        if !ledger.is_balanced() || ledger.received != ledger.started {
+        let seen = ledger.received + ledger.open + ledger.pending;
+        if !ledger.is_balanced() || seen != ledger.started {
             return Err(format!("spans are missing: {ledger:?}").into());
         }
         Ok(())
@@ -109,13 +112,16 @@ impl Capture {
         let ticks = span.end.0 - span.start.0;
         let millis = u128::from(ticks) * 1000 / u128::from(rate.as_hz());
         println!("{:depth$}{}, {millis} ms", "", span.text, depth = depth * 2);
+        if let (0, Some(parent)) = (depth, span.parent_id) {
+            println!("  (called by {parent} in trace {})", span.trace_id);
+        }
         let children = self.spans.iter().filter(|other| {
             other.trace_id == span.trace_id && other.parent_id == Some(span.span_id)
         });
         let mut shown = 1;
         for child in children {
-            if child.start < span.start || child.end > span.end {
-                return Err(format!("not inside its parent: {}", child.text));
+            if child.start < span.start {
+                return Err(format!("starts before its parent: {}", child.text));
             }
             shown += self.tree(child, depth + 1, rate)?;
         }
@@ -157,6 +163,7 @@ fn received(record: &Decoded<'_>, sent_at: Ticks) -> Result<Received, Box<dyn Er
         trace_id: span.trace_id(),
         span_id: span.span_id(),
         parent_id: span.parent_id(),
+        has_remote_parent: span.parent_is_remote(),
         start: span.start(),
         end: span.end(),
         text,

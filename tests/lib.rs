@@ -1,6 +1,11 @@
 //! spanlet's tests across packages. What must not compile stands here, as doc tests that must fail, each
 //! beside one that differs in the one thing and passes.
+//!
+//! [`faults`] and [`proxy`] are a link that goes wrong by a seed, for tests of this and other packages.
 #![deny(unsafe_code)]
+
+pub mod faults;
+pub mod proxy;
 
 /// A ring's size is a power of two.
 ///

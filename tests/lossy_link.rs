@@ -99,7 +99,7 @@ proptest! {
             let n = records.len() as u32;
             let counters = DeviceCounters { started: n, recorded: n, unsendable, ..DeviceCounters::default() };
             for _ in 0..=encoder.dictionary().len() {
-                encoder.finish_at(Some(n), &counters);
+                encoder.finish_at(n, None, &counters);
                 while let Some(frame) = encoder.frame(Ticks(8_000_000)) {
                     feed(&mut decoder, &mut host, frame);
                 }

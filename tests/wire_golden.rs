@@ -247,13 +247,20 @@ fn heartbeat_with_all_counters() {
         escalated_incomplete: 2,
     };
     let mut encoder = Encoder::new(Epoch(u64::MAX), Link::datagrams(1400));
-    encoder.finish_at(Some(9_000), &counters);
-    let frames = all(&mut encoder, 1 << 40);
+    encoder.finish_at(9_000, None, &counters);
+    let mut frames = all(&mut encoder, 1 << 40);
+    encoder.finish_at(9_000, Some(8_990), &counters);
+    frames.extend(all(&mut encoder, 1 << 40));
+    let kept = Frame::parse(&frames[1]).unwrap();
+    assert!(matches!(kept.body(), Body::Records(batch) if batch.oldest() == Some(8_990)));
     let frame = Frame::parse(&frames[0]).unwrap();
     let Body::Records(batch) = frame.body() else {
         panic!("a batch");
     };
-    assert_eq!((batch.first(), batch.count()), (9_000, 0));
+    assert_eq!(
+        (batch.first(), batch.count(), batch.oldest()),
+        (9_000, 0, None)
+    );
     assert_eq!(batch.counters(), Some(&counters));
     assert_eq!(
         (frame.epoch(), frame.sent_at()),

@@ -100,6 +100,29 @@ impl UnixAnchor {
             nanos_per_tick,
         }
     }
+    /// The same anchor on a clock whose ticks take longer than their rate says, by so many parts in 10^9 (less
+    /// where negative). From −999,999,999 on; to 2^-32 ns a tick.
+    ///
+    /// ```
+    /// use spanlet::{TickRate, Ticks, UnixAnchor};
+    /// let slow = UnixAnchor::new(Ticks(0), 0, TickRate::MICROSECONDS).with_drift_ppb(20_000);
+    /// assert_eq!(slow.unix_nanos(Ticks(1_000_000)), 1_000_020_000);
+    /// ```
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "clamped before")]
+    pub const fn with_drift_ppb(mut self, ppb: i64) -> Self {
+        let parts = 1_000_000_000i128 + ppb as i128;
+        let parts = if parts < 1 { 1 } else { parts };
+        let scaled = self.nanos_per_tick as i128 * parts / 1_000_000_000;
+        // The bound that `unix_nanos` leans on.
+        let most = 1i128 << 62;
+        self.nanos_per_tick = if scaled > most {
+            most as u64
+        } else {
+            scaled as u64
+        };
+        self
+    }
     /// Unix time of `ticks`, before or after the anchor. Clamped to `0..=u64::MAX`.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "halves of 128 bits")]

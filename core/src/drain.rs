@@ -3,10 +3,18 @@
 //! Input: a [`RecordSource`]. Output: frames, written to an `embedded_io::Write` (with the feature
 //! `async` also to an `embedded_io_async::Write`), or handed out one by one for datagrams. Bound: one call
 //! writes at most the frames that it was allowed; nothing here waits but the writer.
+//!
+//! A lost link is not flooded: at most [`MAX_UNACKNOWLEDGED`] records are under way, and what nobody
+//! acknowledges is sent again after growing pauses ([`Delivery::Acknowledged`]).
 
 use crate::clock::{Clock, Ticks};
-use crate::frame::{ClockPong, DeviceCounters, Epoch, FrameEncoder, Link, Message, Push};
+use crate::frame::{
+    ClockPong, DeviceCounters, Epoch, Frame, FrameEncoder, Link, MAX_UNACKNOWLEDGED, Message, Push,
+};
 use crate::record::LocalRecord;
+
+/// Doublings of the pause before what is not acknowledged is sent again.
+const MAX_DOUBLINGS: u8 = 6;
 
 /// Where the drain takes records from: the reading end of a ring, or of several.
 ///
@@ -31,10 +39,15 @@ pub trait RecordSource {
 pub enum Delivery {
     /// When it has been written. For links without a way back.
     OneWay,
-    /// When the host has acknowledged it. Until then it stays in the source; without an acknowledgement
-    /// for that long, all that was not acknowledged is sent again.
+    /// When the host has acknowledged it. Until then it stays in the source, which must be one that keeps
+    /// records; one that finds no room there is refused and counted.
+    ///
+    /// What was not acknowledged is sent again, all of it, when for this long nothing new was. While the
+    /// host says nothing at all the pause doubles each time, up to 64 times its length; any
+    /// acknowledgement, and be it one that a [`heartbeat`](Drain::heartbeat) brought about, makes it short again.
     Acknowledged {
-        /// In ticks of the clock.
+        /// In ticks of the clock. Longer than a frame and its acknowledgement take, with what the link has
+        /// queued before them.
         resend_after_ticks: u64,
     },
 }
@@ -116,8 +129,13 @@ pub struct Drain<const BUFFER: usize, const SYMBOLS: usize> {
     waiting_since: Ticks,
     /// One past the furthest record that was ever looked at; `next` goes back for what is sent again.
     furthest: u32,
-    /// A record between `acknowledged` and `next` that no frame takes, and that is not counted yet.
-    skipped: Option<u32>,
+    /// First and one past the last of the first numbers between `acknowledged` and `next` that no frame
+    /// carries.
+    hole: Option<(u32, u32)>,
+    /// How often was sent again since the host said something.
+    resends: u8,
+    /// Inside a frame that is being written, or was when its future was dropped.
+    is_writing: bool,
     unsendable: u32,
     heartbeat: bool,
 }
@@ -126,14 +144,18 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
     /// A drain that has sent nothing. Its first frame is a [`heartbeat`](Self::heartbeat) if there are no
     /// records.
     pub const fn new(epoch: Epoch, link: Link, delivery: Delivery) -> Self {
+        let mut encoder = FrameEncoder::new(epoch, link);
+        encoder.resynchronise();
         Drain {
-            encoder: FrameEncoder::new(epoch, link),
+            encoder,
             delivery,
             next: 0,
             acknowledged: 0,
             waiting_since: Ticks(0),
             furthest: 0,
-            skipped: None,
+            hole: None,
+            resends: 0,
+            is_writing: false,
             unsendable: 0,
             heartbeat: true,
         }
@@ -154,9 +176,25 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
     /// Queues a message (a hello, an answer) as the next frame. `false`: other frames must go first.
     #[must_use = "a message that was not taken is not sent"]
     pub fn message(&mut self, message: &Message<'_>) -> bool {
-        self.encoder.message(message)
+        // A frame that was cut short is given up by the next call that writes, and this with it.
+        !self.is_writing && self.encoder.message(message)
     }
-    /// Handles a message from the host, and returns what to answer it with
+    /// Handles a frame from the host as [`handle`](Self::handle) does its message. One that is meant for
+    /// another boot is passed over: its acknowledgements are not about this boot's records.
+    pub fn handle_frame(
+        &mut self,
+        source: &mut impl RecordSource,
+        frame: &Frame<'_>,
+        received_at: Ticks,
+    ) -> Option<ClockPong> {
+        match frame.message() {
+            Some(message) if frame.epoch() == self.encoder.epoch() => {
+                self.handle(source, message, received_at)
+            }
+            _ => None,
+        }
+    }
+    /// Handles a message from the host, from a frame of this epoch, and returns what to answer it with
     /// ([`message`](Self::message) sends it). Hellos and commands are the caller's.
     pub fn handle(
         &mut self,
@@ -165,21 +203,11 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
         received_at: Ticks,
     ) -> Option<ClockPong> {
         match message {
-            Message::Ack(ack) => {
-                // Between the last acknowledged and the last sent, else it is old or of another epoch.
-                let ahead = ack.next.wrapping_sub(self.acknowledged);
-                if ahead <= self.next.wrapping_sub(self.acknowledged) && ahead != 0 {
-                    self.acknowledged = ack.next;
-                    self.waiting_since = received_at;
-                    if matches!(self.delivery, Delivery::Acknowledged { .. }) {
-                        if self.skipped == Some(ack.next) && ack.next != self.next {
-                            self.give_up(ack.next);
-                        }
-                        source.release_before(self.acknowledged);
-                    }
-                }
+            Message::Ack(ack) => self.acknowledge(source, ack.next, received_at),
+            Message::SendDictionary => {
+                self.encoder.announce_again();
+                self.heartbeat = true;
             }
-            Message::SendDictionary => self.encoder.announce_again(),
             Message::ClockPing(ping) => {
                 return Some(ClockPong {
                     id: ping.id,
@@ -191,12 +219,49 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
         }
         None
     }
+    fn acknowledge(&mut self, source: &mut impl RecordSource, next: u32, at: Ticks) {
+        // Between the last acknowledged and the last sent, else it is old.
+        let mut ahead = next.wrapping_sub(self.acknowledged);
+        if self.delivery == Delivery::OneWay
+            || ahead > self.furthest.wrapping_sub(self.acknowledged)
+        {
+            return;
+        }
+        // The host hears this device.
+        self.resends = 0;
+        if ahead == 0 {
+            return;
+        }
+        if let Some((start, end)) = self.hole
+            && start.wrapping_sub(self.acknowledged) <= ahead
+        {
+            // The host cannot know that nothing comes there before it is told.
+            ahead = ahead.max(end.wrapping_sub(self.acknowledged));
+            self.hole = None;
+            self.heartbeat = true;
+        }
+        // What was about to be sent again, and has arrived after all.
+        while self.next.wrapping_sub(self.acknowledged) < ahead
+            && let Some((sequence, _)) = source.peek()
+            && sequence.wrapping_sub(self.acknowledged) < ahead
+        {
+            source.advance();
+            self.next = sequence.wrapping_add(1);
+        }
+        self.acknowledged = self.acknowledged.wrapping_add(ahead);
+        if self.next.wrapping_sub(self.acknowledged) > 1 << 31 {
+            self.next = self.acknowledged;
+        }
+        self.waiting_since = at;
+        source.release_before(self.acknowledged);
+    }
 
     /// The next frame, stamped with the time; `None` when the source is empty. For datagrams: send it and
     /// report a failure with [`failed`](Self::failed). In one-way mode records count as delivered when
     /// the call after gives the next frame or none.
     ///
-    /// Bound: reads one frame's worth of records.
+    /// Bound: does not wait. Takes one frame's worth of records, at most `BUFFER` bytes of them, and moves each
+    /// byte three times (encode, CRC, COBS); records too large for any frame are passed over besides.
     pub fn next_frame(
         &mut self,
         source: &mut impl RecordSource,
@@ -219,72 +284,85 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
                 let now = clock.now();
                 if self.acknowledged == self.next {
                     self.waiting_since = now;
-                } else if now.0.saturating_sub(self.waiting_since.0) >= resend_after_ticks {
+                } else if now.0.saturating_sub(self.waiting_since.0)
+                    >= resend_after_ticks.saturating_mul(1 << self.resends)
+                {
                     self.waiting_since = now;
+                    self.resends = (self.resends + 1).min(MAX_DOUBLINGS);
                     self.resend(source);
                 }
             }
         }
+        let oldest = |drain: &Self| match drain.delivery {
+            Delivery::OneWay => None,
+            Delivery::Acknowledged { .. } => Some(drain.acknowledged),
+        };
         let mut is_full = false;
         while let Some((sequence, record)) = source.peek() {
-            let mut is_unsendable = false;
+            if oldest(self).is_some_and(|o| sequence.wrapping_sub(o) >= MAX_UNACKNOWLEDGED) {
+                break;
+            }
+            let mut carried = sequence;
             match self.encoder.push(sequence, &record) {
                 Push::Taken => {}
                 Push::Full => {
                     is_full = true;
                     break;
                 }
-                Push::TooLarge => is_unsendable = true,
+                Push::TooLarge => carried = sequence.wrapping_add(1),
             }
             source.advance();
-            self.next = sequence.wrapping_add(1);
-            let is_first_time = sequence.wrapping_sub(self.furthest) < 1 << 31;
-            if is_first_time {
-                self.furthest = self.next;
+            if self.next != carried {
+                self.pass_over(source, carried);
             }
-            match self.delivery {
-                _ if !is_unsendable => {}
-                Delivery::OneWay if is_first_time => self.count_unsendable(),
-                Delivery::OneWay => {}
-                Delivery::Acknowledged { .. } if sequence == self.acknowledged => {
-                    self.give_up(sequence);
-                    source.release_before(self.acknowledged);
+            self.next = sequence.wrapping_add(1);
+            if sequence.wrapping_sub(self.furthest) < 1 << 31 {
+                self.furthest = self.next;
+                if carried == self.next {
+                    self.unsendable = self.unsendable.wrapping_add(1);
+                    // So that the host hears of it even if nothing follows.
+                    self.heartbeat = true;
                 }
-                // Counted when all before it has arrived: so the host can tell it from what is to come.
-                Delivery::Acknowledged { .. } => self.skipped = self.skipped.or(Some(sequence)),
             }
         }
         if is_full || self.heartbeat || self.encoder.record_count() != 0 {
             let mut counters = source.counters();
             counters.unsendable = counters.unsendable.wrapping_add(self.unsendable);
-            self.encoder.finish_at(Some(self.next), &counters);
+            self.encoder.finish_at(self.next, oldest(self), &counters);
             self.heartbeat = false;
         }
     }
-    fn count_unsendable(&mut self) {
-        self.unsendable = self.unsendable.wrapping_add(1);
-        // So that the host hears of it even if nothing follows.
-        self.heartbeat = true;
-    }
-    /// Counts the first record that is not acknowledged as unsendable, and takes it for acknowledged.
-    fn give_up(&mut self, sequence: u32) {
-        self.count_unsendable();
-        self.acknowledged = sequence.wrapping_add(1);
-        self.skipped = None;
+    /// No frame carries the numbers from `next` to before `end`: they count as acknowledged when all
+    /// before them is.
+    fn pass_over(&mut self, source: &mut impl RecordSource, end: u32) {
+        if self.acknowledged == self.next {
+            self.acknowledged = end;
+            source.release_before(end);
+        } else {
+            match &mut self.hole {
+                None => self.hole = Some((self.next, end)),
+                Some((_, to)) if *to == self.next => *to = end,
+                // Found again when all before it has been acknowledged and it is sent again.
+                Some(_) => {}
+            }
+        }
     }
     fn resend(&mut self, source: &mut impl RecordSource) -> bool {
         let again = source.rewind();
         if again {
             self.next = self.acknowledged;
-            self.skipped = None;
+            self.hole = None;
             // Whoever lost the records may have lost the texts.
             self.encoder.announce_again();
+        } else {
+            self.acknowledged = self.next;
         }
         again
     }
     /// The frame that [`next_frame`](Self::next_frame) gave did not go out. Returns whether its records come again.
     pub fn failed(&mut self, source: &mut impl RecordSource) -> bool {
         self.encoder.abandon();
+        self.is_writing = false;
         self.heartbeat = true;
         self.resend(source)
     }
@@ -294,39 +372,52 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
 macro_rules! drain_with {
     ($link:ident, $self:ident, $source:ident, $clock:ident, $max:ident, $($await:tt)*) => {{
         let mut done = Drained::default();
-        loop {
-            if done.frames == $max {
-                done.is_limited = true;
-                break;
+        if $self.is_writing {
+            $self.failed($source);
+        }
+        let cause = 'failed: {
+            loop {
+                if done.frames == $max {
+                    done.is_limited = true;
+                    break;
+                }
+                $self.is_writing = true;
+                let Some(frame) = $self.next_frame($source, $clock) else {
+                    $self.is_writing = false;
+                    break;
+                };
+                let bytes = frame.len();
+                if let Err(cause) = $link.write_all(frame)$($await)* {
+                    break 'failed cause;
+                }
+                $self.is_writing = false;
+                done.frames += 1;
+                done.bytes += bytes;
             }
-            let Some(frame) = $self.next_frame($source, $clock) else {
-                break;
-            };
-            let bytes = frame.len();
-            if let Err(cause) = $link.write_all(frame)$($await)* {
-                let will_resend = $self.failed($source);
-                return Err(DrainError { cause, frames: done.frames, will_resend });
+            if done.frames != 0
+                && let Err(cause) = $link.flush()$($await)*
+            {
+                break 'failed cause;
             }
-            done.frames += 1;
-            done.bytes += bytes;
-        }
-        if done.frames != 0
-            && let Err(cause) = $link.flush()$($await)*
-        {
-            let will_resend = $self.failed($source);
-            return Err(DrainError { cause, frames: done.frames, will_resend });
-        }
-        if $self.delivery == Delivery::OneWay && !$self.encoder.has_frame() {
-            $source.release_before($self.next);
-            $self.acknowledged = $self.next;
-        }
-        Ok(done)
+            if $self.delivery == Delivery::OneWay && !$self.encoder.has_frame() {
+                $source.release_before($self.next);
+                $self.acknowledged = $self.next;
+            }
+            return Ok(done);
+        };
+        let will_resend = $self.failed($source);
+        Err(DrainError { cause, frames: done.frames, will_resend })
     }};
 }
 
 impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
-    /// Writes what the source has, in at most `max_frames` frames of at most `BUFFER` bytes, one
-    /// `write_all` each, and flushes once.
+    /// Writes what the source has, in at most `max_frames` frames, one `write_all` each, and flushes once. On a
+    /// byte stream one delimiter goes in front after a failure and at the very beginning.
+    ///
+    /// Bound: blocks for as long as the writer takes for `max_frames` times the link's MTU (at most `BUFFER`
+    /// bytes), each with the 6 bytes or 1 in 254 that COBS adds, and one byte: with a blocking UART of
+    /// 115,200 baud and an MTU of 128, 12 ms a frame. What the source keeps while this runs is what it takes
+    /// in the meantime; traced code never waits for it.
     ///
     /// # Errors
     /// [`DrainError`] when the writer fails: what was read and not released is read again by the next
@@ -344,8 +435,12 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
 
 #[cfg(feature = "async")]
 impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
-    /// As [`drain`](Self::drain), waiting for the link by `await`. Dropping the future in between may send
-    /// a frame in part; call [`failed`](Self::failed) then.
+    /// As [`drain`](Self::drain), waiting for the link by `await`: between two of them it takes what
+    /// [`next_frame`](Self::next_frame) takes.
+    ///
+    /// The future may be dropped (a `select` with a timeout). If that leaves a frame half written, the next
+    /// call ends it with a delimiter; its records come again, or are lost on the link if the source does not
+    /// keep them. A message that was on its way is lost.
     ///
     /// # Errors
     /// As `drain`.

@@ -10,7 +10,7 @@
 //! | `span` | setters → a finished record, by whatever [`Recorder`] there is |
 //! | [`ring`], `store` | records wait for the drain; spans and nothing else |
 //! | `tracer`, `current` | a device's clock, ids, sampler and ring in one `static` |
-//! | `facade`, `instrumented`, `macros`, [`filter`] | how libraries and futures are traced |
+//! | `facade`, `instrumented`, `log_ids`, `macros`, [`filter`] | how libraries, futures and log lines are traced |
 //! | [`boundary`] | buses, streams and executors that trace themselves |
 //! | [`drain`], [`frame`], `uplink` | ring → frames → (link) → records; what comes down |
 //! | [`otlp`] | records → OTLP protobuf or JSON |
@@ -73,6 +73,7 @@ mod facade;
 pub mod filter;
 #[allow(unsafe_code, reason = "pins the future inside")]
 mod instrumented;
+mod log_ids;
 mod macros;
 
 pub mod boundary;
@@ -97,6 +98,7 @@ pub use facade::{
 };
 pub use id_generator::{DeviceIds, Entropy, IdGenerator, LocalIds, RandomIds, SeededIds};
 pub use instrumented::{Instrument, Instrumented, ResultExt, within};
+pub use log_ids::LogIds;
 pub use record::{
     Attributes, EventView, Events, InstrumentationScope, LinkView, Links, LocalRecord, SpanKind,
     SpanView, Status,

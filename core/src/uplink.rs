@@ -133,6 +133,10 @@ impl<'h, S: RecordSource, const BUFFER: usize, const SYMBOLS: usize, const DOWN:
         self.heartbeat_ticks = ticks;
         self
     }
+    /// Sends a frame with the next call even if there are no records: before a device sleeps, or ends.
+    pub fn heartbeat(&mut self) {
+        self.drain.heartbeat();
+    }
     /// What the lower layers have lost.
     pub fn link_errors(&self) -> LinkErrors {
         LinkErrors {

@@ -5,6 +5,7 @@
 //! | [`config`] | what the `OTEL_*` variables ask for |
 //! | [`propagation`] | context in and out of requests and messages |
 //! | `recorder`: [`Telemetry`], [`span()`] | spans of this process: a ring per thread, a drain thread, a [`Ledger`] |
+//! | [`clock`] | a device's ticks → Unix time, and how far off that may be |
 //! | [`receiver`] | frames of devices in, for gateways; OTLP in, for tests and demonstrations |
 //! | [`export`] | encoded batches to collectors, each span's fate counted |
 //! | [`trace`] | traces as people see them: tree, critical path, waterfall, JSON lines |
@@ -17,6 +18,8 @@ pub mod propagation;
 mod recorder;
 
 pub mod export;
+
+pub mod clock;
 
 pub mod receiver;
 

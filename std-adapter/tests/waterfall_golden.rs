@@ -5,7 +5,10 @@ mod incidents;
 
 use std::path::Path;
 
-use spanlet_std::trace::{Bottleneck, CriticalPath, HintKind, TraceSpan, TraceTree, Waterfall};
+use spanlet_std::clock::{ATTRIBUTE_ERROR, ATTRIBUTE_ERROR_BOUND, ERROR_UNKNOWN};
+use spanlet_std::trace::{
+    AttributeValue, Bottleneck, CriticalPath, HintKind, TraceSpan, TraceTree, Waterfall,
+};
 
 fn draw(look: &Waterfall, spans: &[TraceSpan]) -> String {
     let mut out = Vec::new();
@@ -87,6 +90,53 @@ fn bottlenecks_are_named_with_their_reason() {
             );
         }
     }
+}
+
+/// A device whose clock is known to 300 µs, another of which nothing is known, and a service that both call.
+#[test]
+fn what_starts_before_its_parent_by_another_clock_is_explained() {
+    use spanlet_std::trace::SpanKind::{Client, Server};
+    let mut s = incidents::Script::new(10);
+    let ids = [
+        s.span(None, Client, "sensor", "POST /readings", [1, 9]),
+        s.span(None, Client, "meter", "POST /readings", [11, 19]),
+    ];
+    s.span(
+        Some(ids[0]),
+        Server,
+        "api-gateway",
+        "POST /readings",
+        [1, 8],
+    );
+    s.span(
+        Some(ids[1]),
+        Server,
+        "api-gateway",
+        "POST /readings",
+        [11, 18],
+    );
+    let error = |key: &str, value: AttributeValue| (key.to_owned(), value);
+    let bound = error(ATTRIBUTE_ERROR_BOUND, AttributeValue::I64(300_000));
+    s.spans[0].attributes.push(bound);
+    let unknown = error(ATTRIBUTE_ERROR, ERROR_UNKNOWN.into());
+    s.spans[1].attributes.push(unknown);
+    for child in [2, 3] {
+        s.spans[child].start_unix_ns -= 120_000;
+    }
+    let ascii = Waterfall::new(110).ascii(true);
+    let picture = draw(&Waterfall::new(110), &s.spans) + &draw(&ascii, &s.spans);
+    assert!(picture.contains("└ ±300 µs api-gateway"), "{picture}");
+    assert!(picture.contains("└ ±? api-gateway"), "{picture}");
+    let words: Vec<&str> = picture.split_whitespace().collect();
+    assert!(
+        words.join(" ").contains("the two may be 300 us apart"),
+        "{picture}"
+    );
+    check("clocks", &picture);
+    // Spans of one device have one clock.
+    s.spans[2].service = "sensor".to_owned();
+    s.spans[3].service = "meter".to_owned();
+    assert!(!draw(&Waterfall::new(110), &s.spans).contains('±'));
 }
 
 /// A device that sends and sleeps, calls as pairs of client and server, retries noted by the caller.

@@ -478,7 +478,7 @@ pub fn send<const B: usize, const S: usize>(
     counters.recorded = first.wrapping_add(records.len() as u32);
     counters.started = counters.recorded;
     let mut out = |encoder: &mut FrameEncoder<B, S>, counters: &DeviceCounters, next| {
-        encoder.finish_at(Some(next), counters);
+        encoder.finish_at(next, None, counters);
         while let Some(frame) = encoder.frame(Ticks(7_000_000)) {
             frames.push(frame.to_vec());
         }

@@ -67,5 +67,19 @@ packages() { metadata "sorted(p)"; }
 # features PACKAGE: its features, `default` left out.
 features() { metadata "sorted(f for f in p['$1']['features'] if f != 'default')"; }
 
+# interop_python: sets INTEROP_PYTHON to a Python that has the peers of tests/interop/requirements.txt.
+interop_python() {
+  local requirements=tests/interop/requirements.txt venv=$TOOLS/interop-venv
+  need python3 python3
+  # Once per set of versions; a venv that was left half-made has no stamp.
+  if ! cmp -s "$requirements" "$venv/installed.txt"; then
+    rm -rf "$venv"
+    python3 -m venv "$venv" 2>/dev/null || { rm -rf "$venv"; need virtualenv python3-virtualenv; virtualenv -q "$venv"; }
+    "$venv/bin/pip" install -q --disable-pip-version-check -r "$requirements"
+    cp "$requirements" "$venv/installed.txt"
+  fi
+  INTEROP_PYTHON=$venv/bin/python
+}
+
 # Manifests of the crates that have a workspace of their own (firmware, WASM, fuzz, rigs).
 own_workspaces() { git ls-files --cached --others --exclude-standard '*Cargo.toml' | xargs grep -l '^\[workspace\]' | grep -v '^Cargo.toml$' || true; }

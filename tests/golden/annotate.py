@@ -135,11 +135,14 @@ def record(r, n, end):
 
 def records(r, stop):
     bits = r.varint()
-    r.note(f"presence {bits:011b}")
+    r.note(f"presence {bits:012b}")
     first, count = r.varint(), r.varint()
     r.note(f"first {first}, count {count}")
+    if bits & 4:
+        kept = r.varint()
+        r.note(f"kept {kept}: oldest {first - kept & 0xffffffff}")
     for i, name in enumerate(COUNTERS):
-        if bits >> 2 + i & 1:
+        if bits >> 3 + i & 1:
             r.note(f"{name} {r.varint()}")
     records_end = stop
     if bits & 1:

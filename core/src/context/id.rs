@@ -129,15 +129,21 @@ macro_rules! hex_text {
                 write_hex(f, &self.to_bytes())
             }
         }
-        #[cfg(feature = "defmt")]
-        impl defmt::Format for $id {
-            fn format(&self, f: defmt::Formatter<'_>) {
-                for byte in self.to_bytes() {
-                    defmt::write!(f, "{=u8:02x}", byte);
-                }
-            }
-        }
     };
 }
 hex_text!(TraceId);
 hex_text!(SpanId);
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for TraceId {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let [high, low] = self.0.map(|word| u64::from_be_bytes(word.to_ne_bytes()));
+        defmt::write!(f, "{=u64:016x}{=u64:016x}", high, low);
+    }
+}
+#[cfg(feature = "defmt")]
+impl defmt::Format for SpanId {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=u64:016x}", u64::from_be_bytes(self.to_bytes()));
+    }
+}

@@ -169,6 +169,13 @@ impl<'f> Frame<'f> {
     pub fn body(&self) -> &Body<'f> {
         &self.body
     }
+    /// The message that it carries, if it carries one.
+    pub fn message(&self) -> Option<&Message<'f>> {
+        match &self.body {
+            Body::Message(message) => Some(message),
+            _ => None,
+        }
+    }
     /// For an authenticated frame: the key, the bytes that are covered, the tag. Checking it is the
     /// receiver's; the CRC says nothing about who sent the frame.
     pub fn authentication(&self) -> Option<(u32, &'f [u8], &'f [u8])> {
@@ -201,6 +208,7 @@ impl<'f> Body<'f> {
 pub struct RecordBatch<'f> {
     first: u32,
     count: u32,
+    oldest: Option<u32>,
     counters: Option<DeviceCounters>,
     records: Take<'f>,
     announcements: Take<'f>,
@@ -213,6 +221,11 @@ impl<'f> RecordBatch<'f> {
             return Err(take.error(MalformedKind::UnknownCode));
         }
         let (first, count) = (take.varint32()?, take.varint32()?);
+        let oldest = if bits & presence::KEPT != 0 {
+            Some(first.wrapping_sub(take.varint32()?))
+        } else {
+            None
+        };
         let mut fields = [0; 9];
         for (i, field) in fields.iter_mut().enumerate() {
             if bits & presence::PENDING << i != 0 {
@@ -260,6 +273,7 @@ impl<'f> RecordBatch<'f> {
         let batch = RecordBatch {
             first,
             count,
+            oldest,
             counters,
             records,
             announcements: *take,
@@ -278,6 +292,11 @@ impl<'f> RecordBatch<'f> {
     /// Records in the frame.
     pub fn count(&self) -> u32 {
         self.count
+    }
+    /// Of a sender that keeps records until they are acknowledged: the first that was not, when the frame was
+    /// made. None before it comes again. `None`: the sender keeps none.
+    pub fn oldest(&self) -> Option<u32> {
+        self.oldest
     }
     /// The device's counters when the frame was made; a frame may lack them.
     pub fn counters(&self) -> Option<&DeviceCounters> {

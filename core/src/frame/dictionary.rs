@@ -139,18 +139,28 @@ impl<const N: usize> Dictionary<N> {
             *state = to;
         }
     }
-    /// The announced one whose turn it is to be announced again.
+    /// The text whose turn it is to be announced without being used. Those come first that have not been
+    /// since [`announce_again`](Self::announce_again).
     pub(crate) fn in_turn(&self) -> Option<Symbol> {
-        let len = self.texts.len();
-        let turn = |from: usize, to: usize| {
-            (from..to).find(|i| matches!(self.texts.get(*i), Some((_, State::Announced))))
-        };
-        let index = turn(self.round, len).or_else(|| turn(0, self.round.min(len)))?;
-        Symbol::of_index(index)
+        let (mut at, mut known) = (self.round, None);
+        for _ in 0..self.texts.len() {
+            if at >= self.texts.len() {
+                at = 0;
+            }
+            match self.texts.get(at) {
+                Some((_, State::New)) => return Symbol::of_index(at),
+                Some((_, State::Announced)) => known = known.or(Some(at)),
+                _ => {}
+            }
+            at += 1;
+        }
+        Symbol::of_index(known?)
     }
-    /// It is the turn of the one behind `symbol`.
-    pub(crate) fn end_turn(&mut self, symbol: Symbol) {
+    /// It goes into the frame that is being built, and it is the turn of the one behind it. Whether it was one
+    /// of those that come first.
+    pub(crate) fn end_turn(&mut self, symbol: Symbol) -> bool {
         self.round = symbol.index() + 1;
+        self.needs_announcement(symbol)
     }
 }
 
@@ -280,23 +290,33 @@ mod tests {
     }
 
     #[test]
-    fn takes_turns_over_the_announced() {
+    fn takes_turns_the_new_ones_first() {
         let mut table: Dictionary<8> = Dictionary::new();
-        let [a, b, c] = ["one", "two", "three"].map(|text| table.symbol(text).unwrap());
         assert_eq!(table.in_turn(), None);
+        let [a, b, c] = ["one", "two", "three"].map(|text| table.symbol(text).unwrap());
         for symbol in [a, c] {
             assert!(table.needs_announcement(symbol));
             assert!(!table.needs_announcement(symbol));
             table.announced(symbol);
         }
-        let turns: [_; 3] = core::array::from_fn(|_| {
-            let symbol = table.in_turn().unwrap();
-            table.end_turn(symbol);
-            symbol
-        });
-        assert_eq!(turns, [a, c, a]);
+        let mut turns = || -> [_; 4] {
+            core::array::from_fn(|_| {
+                let symbol = table.in_turn().unwrap();
+                let is_new = table.end_turn(symbol);
+                table.announced(symbol);
+                (symbol, is_new)
+            })
+        };
+        assert_eq!(turns(), [(b, true), (c, false), (a, false), (b, false)]);
         table.announce_again();
-        assert_eq!(table.in_turn(), None);
-        assert!(table.needs_announcement(b) && table.needs_announcement(a));
+        let mut turns = || -> [_; 2] {
+            core::array::from_fn(|_| {
+                let symbol = table.in_turn().unwrap();
+                assert!(table.end_turn(symbol));
+                symbol
+            })
+        };
+        assert_eq!(turns(), [c, a], "on from where it was");
+        assert_eq!(table.in_turn(), Some(b), "the others are under way");
     }
 }

@@ -8,7 +8,7 @@
 //! front when they are known, and COBS then works in place towards the front.
 
 use super::crc::crc32;
-use super::delimit::{cobs_in_place, cobs_overhead};
+use super::delimit::{DELIMITER, cobs_in_place, cobs_overhead};
 use super::dictionary::Dictionary;
 use super::primitive::{Put, VARINT_MAX, varint_len};
 use super::put_record::{Pending, Previous, announcement_len, put_record};
@@ -23,8 +23,8 @@ use crate::record::{LocalRecord, move_down};
 const ENVELOPE_MAX: usize = 3 + 2 * VARINT_MAX;
 /// Id, offset, total.
 const FRAGMENT_MAX: usize = 5 + 3 + 3;
-/// Presence bits, first sequence, count, nine counters, length of the records.
-const CONTENT_HEADER_MAX: usize = 2 + 5 + 3 + 9 * 5 + 3;
+/// Presence bits, first sequence, count, what is held, nine counters, length of the records.
+const CONTENT_HEADER_MAX: usize = 2 + 5 + 3 + 2 + 9 * 5 + 3;
 /// CRC and delimiter.
 const TRAILER: usize = CRC_LEN + 1;
 /// What is kept for the time of sending: in microseconds 50 days.
@@ -109,7 +109,6 @@ struct Sending {
     end: usize,
     /// What has not been sent.
     next: usize,
-    id: u32,
 }
 
 /// Builds frames in a buffer of `BUFFER` bytes, about 100 of which are for headers, with a dictionary of
@@ -150,11 +149,13 @@ pub struct FrameEncoder<const BUFFER: usize, const SYMBOLS: usize> {
     /// What the last content's header took: the guess for the next.
     header_len: usize,
     sending: Option<Sending>,
-    messages: u32,
+    /// Contents so far, to tell their fragments apart.
+    contents: u32,
     /// What the last time of sending took.
     sent_at_len: usize,
     /// Frames that had no room for the text in turn.
     postponed: u8,
+    is_torn: bool,
 }
 
 /// Full frames in a row after which the text in turn takes its room first.
@@ -163,7 +164,7 @@ const PATIENCE: u8 = 4;
 impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
     /// Where records start in the buffer: behind room for everything that comes before them.
     const START: usize =
-        cobs_overhead(BUFFER) + ENVELOPE_MAX + FRAGMENT_MAX + CONTENT_HEADER_MAX + TRAILER;
+        1 + cobs_overhead(BUFFER) + ENVELOPE_MAX + FRAGMENT_MAX + CONTENT_HEADER_MAX + TRAILER;
 
     /// An encoder with an empty dictionary. The buffer must be at least 192 bytes and below 1 MiB.
     pub const fn new(epoch: Epoch, link: Link) -> Self {
@@ -183,10 +184,16 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
             pending: Pending::new(),
             header_len: 8,
             sending: None,
-            messages: 0,
+            contents: 0,
             sent_at_len: 0,
             postponed: 0,
+            is_torn: false,
         }
+    }
+    /// On a stream the next frame has a delimiter also in front: for a link that has just been opened, or that
+    /// stopped inside a frame.
+    pub const fn resynchronise(&mut self) {
+        self.is_torn = true;
     }
     /// The epoch that frames carry.
     pub const fn epoch(&self) -> Epoch {
@@ -278,18 +285,21 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
     /// Ends the content: adds the counters and one text in turn. Without records and with nothing to
     /// announce it is a heartbeat. [`frame`](Self::frame) then gives the frames.
     pub fn finish(&mut self, counters: &DeviceCounters) {
-        self.finish_at(None, counters);
+        self.finish_at(self.first, None, counters);
     }
     /// As [`finish`](Self::finish); a frame without records says `next`, the sequence of the next record.
-    pub fn finish_at(&mut self, next: Option<u32>, counters: &DeviceCounters) {
+    /// A sender that keeps records says the first that was not acknowledged, the `oldest` that may
+    /// still come; it is at most 2^14 behind the frame's first.
+    pub fn finish_at(&mut self, next: u32, oldest: Option<u32>, counters: &DeviceCounters) {
         if self.sending.is_some() {
             return;
         }
-        if let (0, Some(next)) = (self.count, next) {
+        if self.count == 0 {
             self.first = next;
         }
         let limit = self.content_limit();
-        self.announce_in_turn(limit);
+        // A frame without records has room for all that somebody asked for.
+        while self.announce_in_turn(limit) && self.count == 0 {}
         let mut end = Self::START + self.len;
         for symbol in self.pending.symbols() {
             let mut put = Put::new(self.buffer.get_mut(end..).unwrap_or_default());
@@ -299,10 +309,10 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
             self.dictionary.announced(*symbol);
         }
         let mut header = [0; CONTENT_HEADER_MAX];
-        let mut len = self.content_header(Some(counters), &mut header);
+        let mut len = self.content_header(oldest, Some(counters), &mut header);
         if len + end - Self::START > limit && !self.link.fragments {
             // Rare: counters grew by more than was kept for them. They are cumulative, the next frame has them.
-            len = self.content_header(None, &mut header);
+            len = self.content_header(oldest, None, &mut header);
         }
         self.header_len = len;
         let start = Self::START - len;
@@ -310,23 +320,18 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         {
             to.copy_from_slice(from);
         }
-        self.sending = Some(Sending {
-            kind: content_type::RECORDS,
-            start,
-            end,
-            next: start,
-            id: self.first,
-        });
+        self.send(content_type::RECORDS, start, end);
         self.first = self.first.wrapping_add(self.count);
         (self.count, self.len) = (0, 0);
         self.previous = Previous::NONE;
         self.pending.clear();
     }
 
-    /// Adds the text whose turn it is, if it fits: for receivers that came late or lost a frame.
-    fn announce_in_turn(&mut self, limit: usize) {
+    /// Adds the text whose turn it is, if it fits: for receivers that came late or lost a frame. Whether it
+    /// was one that has not been announced since somebody asked.
+    fn announce_in_turn(&mut self, limit: usize) -> bool {
         let Some(symbol) = self.dictionary.in_turn() else {
-            return;
+            return false;
         };
         let text = self.dictionary.text(symbol);
         let body = self.len + self.pending.bytes + announcement_len(symbol, text);
@@ -334,21 +339,25 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         let alone = self.count == 0 && self.pending.len() == 0 && self.link.fragments;
         let fits = self.header_len + 3 + body <= limit || alone;
         if fits && Self::START + body <= BUFFER && self.pending.add(symbol, &self.dictionary) {
-            self.dictionary.end_turn(symbol);
             self.postponed = 0;
-        } else {
-            self.postponed = self.postponed.saturating_add(1);
+            return self.dictionary.end_turn(symbol);
         }
+        self.postponed = self.postponed.saturating_add(1);
+        false
     }
 
     fn content_header(
         &self,
+        oldest: Option<u32>,
         counters: Option<&DeviceCounters>,
         to: &mut [u8; CONTENT_HEADER_MAX],
     ) -> usize {
         let mut bits = 0;
         if self.pending.len() != 0 {
             bits |= presence::DICTIONARY;
+        }
+        if oldest.is_some() {
+            bits |= presence::KEPT;
         }
         let mut fields = [(0, 0); 9];
         if let Some(c) = counters {
@@ -375,6 +384,9 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         put.varint(bits as u64);
         put.varint(self.first as u64);
         put.varint(self.count as u64);
+        if let Some(oldest) = oldest {
+            put.varint(self.first.wrapping_sub(oldest) as u64);
+        }
         for (_, value) in fields.into_iter().filter(|(_, value)| *value != 0) {
             put.varint(value as u64);
         }
@@ -399,15 +411,17 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         if len > limit && !self.link.fragments {
             return false;
         }
-        self.messages = self.messages.wrapping_add(1);
-        self.sending = Some(Sending {
-            kind: content_type::MESSAGE,
-            start: Self::START,
-            end: Self::START + len,
-            next: Self::START,
-            id: self.messages,
-        });
+        self.send(content_type::MESSAGE, Self::START, Self::START + len);
         true
+    }
+    fn send(&mut self, kind: u8, start: usize, end: usize) {
+        self.contents = self.contents.wrapping_add(1);
+        self.sending = Some(Sending {
+            kind,
+            start,
+            end,
+            next: start,
+        });
     }
 
     /// The next frame of what [`finish`](Self::finish) or [`message`](Self::message) left, stamped with
@@ -430,7 +444,7 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         put.varint(sent_at.0);
         let mut chunk = left;
         if is_fragment {
-            put.varint(sending.id as u64);
+            put.varint(self.contents as u64);
             put.varint((sending.next - sending.start) as u64);
             put.varint((sending.end - sending.start) as u64);
             let room = self.link.mtu.saturating_sub(put.len() + CRC_LEN);
@@ -456,8 +470,12 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
         if !self.link.delimited {
             return self.buffer.get(start..end);
         }
-        let out = start - cobs_overhead(end - start);
+        let mut out = start - cobs_overhead(end - start);
         let end = cobs_in_place(&mut self.buffer, out, start, end)?;
+        if core::mem::take(&mut self.is_torn) {
+            out -= 1;
+            *self.buffer.get_mut(out)? = DELIMITER;
+        }
         self.buffer.get(out..end)
     }
 
@@ -465,8 +483,10 @@ impl<const BUFFER: usize, const SYMBOLS: usize> FrameEncoder<BUFFER, SYMBOLS> {
     pub const fn has_frame(&self) -> bool {
         self.sending.is_some()
     }
-    /// Drops what was not sent, records and frames: before they are pushed again.
+    /// Drops what was not sent, records and frames, before they are pushed again, and
+    /// [resynchronises](Self::resynchronise).
     pub fn abandon(&mut self) {
+        self.is_torn = true;
         self.pending.withdraw(0, &mut self.dictionary);
         self.sending = None;
         (self.count, self.len) = (0, 0);

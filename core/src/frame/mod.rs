@@ -53,6 +53,10 @@ pub const WIRE_VERSION: u8 = 0;
 /// The channel byte of spanlet's frames, for links that carry other things too.
 pub const CHANNEL: u8 = 0x54;
 
+/// Records that a sender which keeps them sends beyond the first that was not acknowledged: the window of
+/// an acknowledged link. A receiver remembers the arrival of more.
+pub const MAX_UNACKNOWLEDGED: u32 = 512;
+
 /// A boot of a device. Together with the device's id and a record's sequence it names a record for good.
 ///
 /// A boot counter kept in flash or retained memory makes the shortest frames (1–2 bytes) and orders
@@ -105,16 +109,18 @@ mod presence {
     pub(super) const DICTIONARY: u32 = 1 << 0;
     /// Counters; those whose bit is not set are 0.
     pub(super) const COUNTERS: u32 = 1 << 1;
-    pub(super) const PENDING: u32 = 1 << 2;
-    pub(super) const OPEN: u32 = 1 << 3;
-    pub(super) const SAMPLED_OUT: u32 = 1 << 4;
-    pub(super) const RING_FULL: u32 = 1 << 5;
-    pub(super) const TOO_LARGE: u32 = 1 << 6;
-    pub(super) const OVERWRITTEN: u32 = 1 << 7;
-    pub(super) const UNSENDABLE: u32 = 1 << 8;
-    pub(super) const LOST_AT_RESET: u32 = 1 << 9;
-    pub(super) const ESCALATED_INCOMPLETE: u32 = 1 << 10;
-    pub(super) const ALL: u32 = (1 << 11) - 1;
+    /// How far before the first record the oldest is that the sender still has.
+    pub(super) const KEPT: u32 = 1 << 2;
+    pub(super) const PENDING: u32 = 1 << 3;
+    pub(super) const OPEN: u32 = 1 << 4;
+    pub(super) const SAMPLED_OUT: u32 = 1 << 5;
+    pub(super) const RING_FULL: u32 = 1 << 6;
+    pub(super) const TOO_LARGE: u32 = 1 << 7;
+    pub(super) const OVERWRITTEN: u32 = 1 << 8;
+    pub(super) const UNSENDABLE: u32 = 1 << 9;
+    pub(super) const LOST_AT_RESET: u32 = 1 << 10;
+    pub(super) const ESCALATED_INCOMPLETE: u32 = 1 << 11;
+    pub(super) const ALL: u32 = (1 << 12) - 1;
 }
 
 /// Types of content: the low half of the envelope's second byte.

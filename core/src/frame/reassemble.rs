@@ -1,7 +1,8 @@
 //! Contents larger than a frame, put together again.
 //!
-//! Input: fragments of one sender. Output: whole contents. Bound: one content of `N` bytes at a time, in
-//! order; a gap, or a content that is longer, drops it and counts it.
+//! Input: fragments of one sender, in any order, some perhaps twice. Output: whole contents. Bound: one content of
+//! `N` bytes at a time with up to 7 gaps; one that the next content overtakes, or that is longer, is
+//! dropped and counted.
 
 use super::primitive::Take;
 use super::{Epoch, Malformed};
@@ -26,6 +27,10 @@ impl<'f> Fragment<'f> {
             bytes: take.rest(),
         })
     }
+    /// The number of the content among those of its sender.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
     /// The type of the content.
     pub fn kind(&self) -> u8 {
         self.kind
@@ -48,17 +53,34 @@ pub enum Reassembled<'r> {
         /// Its bytes.
         bytes: &'r [u8],
     },
-    /// It does not continue what came before, or is too long; it was dropped and counted.
+    /// A repetition, late, or of a content that is too long: it was dropped.
     Dropped,
+}
+
+/// Stretches of a content that have arrived, at most.
+const STRETCHES: usize = 8;
+/// A content that is so few behind the newest is late; one that is further behind is of a sender that counts
+/// anew.
+const LATE: u32 = 16;
+
+/// What fragments of one content have in common.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Name {
+    epoch: Epoch,
+    kind: u8,
+    id: u32,
+    total: u32,
 }
 
 /// Puts the fragments of one sender together. `N`: the longest content, the sender's buffer.
 #[derive(Debug)]
 pub struct Reassembler<const N: usize> {
     buffer: [u8; N],
-    len: usize,
-    /// Epoch, type, id and total of the content under construction.
-    current: Option<(Epoch, u8, u32, u32)>,
+    /// Start and end of what has arrived; no two touch.
+    have: heapless::Vec<(u32, u32), STRETCHES>,
+    /// The content under construction, or that was last.
+    name: Option<Name>,
+    is_open: bool,
     dropped: u32,
 }
 
@@ -73,54 +95,79 @@ impl<const N: usize> Reassembler<N> {
     pub const fn new() -> Self {
         Reassembler {
             buffer: [0; N],
-            len: 0,
-            current: None,
+            have: heapless::Vec::new(),
+            name: None,
+            is_open: false,
             dropped: 0,
         }
     }
-    /// Takes the next fragment; `epoch` is its frame's.
+    /// Takes the next fragment; `epoch` is its frame's. Cost: a copy of its bytes.
     pub fn push(&mut self, epoch: Epoch, fragment: &Fragment<'_>) -> Reassembled<'_> {
-        let Fragment {
-            kind,
-            id,
-            offset,
-            total,
-            bytes,
-        } = *fragment;
-        let name = (epoch, kind, id, total);
-        if offset == 0 {
-            self.give_up();
-            (self.current, self.len) = (Some(name), 0);
-        } else if self.current != Some(name) || self.len != offset as usize {
-            // A repetition of what is there already is no loss.
-            let end = (offset as usize).saturating_add(bytes.len());
-            let repeated = self.current == Some(name) && end <= self.len;
-            if !repeated {
-                self.give_up();
+        let name = Name {
+            epoch,
+            kind: fragment.kind,
+            id: fragment.id,
+            total: fragment.total,
+        };
+        if self.name == Some(name) {
+            if !self.is_open {
+                return Reassembled::Dropped;
             }
-            return Reassembled::Dropped;
+        } else {
+            if let Some(newest) = self.name.filter(|newest| newest.epoch == epoch)
+                && newest.id.wrapping_sub(name.id).wrapping_sub(1) < LATE
+            {
+                return Reassembled::Dropped;
+            }
+            self.give_up();
+            (self.name, self.is_open) = (Some(name), true);
+            self.have.clear();
         }
-        let end = self.len + bytes.len();
-        let room = (end <= total as usize).then(|| self.buffer.get_mut(self.len..end));
-        let Some(Some(to)) = room else {
+        let (bytes, start) = (fragment.bytes, fragment.offset as usize);
+        let (end, total) = (start.saturating_add(bytes.len()), fragment.total as usize);
+        let room = (end <= total && total <= N && start < end)
+            .then(|| self.buffer.get_mut(start..end))
+            .flatten();
+        let Some(room) = room else {
             self.give_up();
             return Reassembled::Dropped;
         };
-        to.copy_from_slice(bytes);
-        self.len = end;
-        if end < total as usize {
+        let (Ok(mut from), Ok(mut to)) = (u32::try_from(start), u32::try_from(end)) else {
+            return Reassembled::Dropped;
+        };
+        // What touches it becomes part of it. No two others touch, so one pass finds all.
+        let touches = |&(s, e): &(u32, u32)| s <= to && from <= e;
+        let (mut low, mut high) = (from, to);
+        for (s, e) in self.have.iter().filter(|stretch| touches(stretch)) {
+            (low, high) = (low.min(*s), high.max(*e));
+        }
+        self.have.retain(|stretch| !touches(stretch));
+        (from, to) = (low, high);
+        if self.have.push((from, to)).is_err() {
+            // The sender may send it again; here it was not.
+            return Reassembled::Dropped;
+        }
+        room.copy_from_slice(bytes);
+        if (from, to) != (0, fragment.total) {
             return Reassembled::NeedMore;
         }
-        self.current = None;
-        let bytes = self.buffer.get(..end).unwrap_or_default();
-        Reassembled::Content { kind, bytes }
+        self.is_open = false;
+        let bytes = self.buffer.get(..total).unwrap_or_default();
+        Reassembled::Content {
+            kind: name.kind,
+            bytes,
+        }
     }
     fn give_up(&mut self) {
-        if self.current.take().is_some() {
+        if core::mem::take(&mut self.is_open) {
             self.dropped = self.dropped.saturating_add(1);
         }
     }
-    /// Contents that were begun and not finished.
+    /// Whether a content is under construction.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+    /// Contents that were begun and will not be finished.
     pub fn dropped_count(&self) -> u32 {
         self.dropped
     }

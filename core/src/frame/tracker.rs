@@ -1,8 +1,12 @@
 //! What of a device's records has arrived, once.
 //!
 //! Input: sequences and counters of the frames of one device and epoch. Output: new or duplicate, and the
-//! balance of the [`LinkLedger`]. Bound: constant time a record; frames may come up to 960 records out
-//! of order, what is later is not told from a duplicate and is dropped as one.
+//! balance of the [`LinkLedger`]. Bound: constant time a record on average, 960 steps at worst; frames may come
+//! up to 960 records out of order, what is later is not told from a duplicate and is dropped as one.
+//!
+//! A sender that keeps its records says with each frame before which none will come again
+//! ([`RecordBatch::oldest`]). So a gap is told for good: what is missing before it has a counter of the device's,
+//! or went to another receiver; what is missing behind it will come.
 
 use super::{DeviceCounters, RecordBatch};
 
@@ -29,10 +33,14 @@ pub struct SequenceTracker {
     /// One past the newest record, counted up from 0 without wrapping.
     high: u64,
     seen: [u64; WORDS],
-    /// One past the newest of those before which none may still come.
+    /// Whether the sender keeps its records until they are acknowledged.
+    keeps: bool,
+    /// Nothing before it is waited for: the sender has let go of it, or it is too long ago.
+    low: u64,
+    /// Of those before it, how many have arrived.
+    arrived_below: u64,
+    /// The first, not before `low`, that has not arrived.
     contiguous: u64,
-    /// Those before it that did not come, at most.
-    given_up: u64,
     received: u64,
     duplicate: u64,
     corrupt: u64,
@@ -53,7 +61,7 @@ pub struct LinkLedger {
     pub started: u64,
     /// Open there.
     pub open: u64,
-    /// Recorded there and not yet sent.
+    /// Recorded there and not yet sent, or sent, not arrived and still kept there.
     pub pending: u64,
     /// Dropped by sampling.
     pub sampled_out: u64,
@@ -67,8 +75,10 @@ pub struct LinkLedger {
     pub unsendable: u64,
     /// Destroyed by a reset.
     pub lost_at_reset: u64,
-    /// Sent, and never arrived (or not yet, out of order).
+    /// Sent, and never arrived (or not yet, out of order). Of a sender that keeps nothing.
     pub link_lost: u64,
+    /// Acknowledged by another receiver: one before this, or this one before its restart.
+    pub acknowledged_elsewhere: u64,
     /// Arrived, but could not be decoded.
     pub corrupt: u64,
     /// Arrived.
@@ -92,6 +102,7 @@ impl LinkLedger {
                 + self.unsendable
                 + self.lost_at_reset
                 + self.link_lost
+                + self.acknowledged_elsewhere
                 + self.corrupt
                 + self.received
     }
@@ -99,13 +110,15 @@ impl LinkLedger {
 
 impl SequenceTracker {
     /// At the beginning of an epoch: records count from 0, and what was sent before the receiver came is
-    /// missing.
+    /// missing (or, of a sender that keeps records, was acknowledged elsewhere).
     pub const fn new() -> Self {
         SequenceTracker {
             high: 0,
             seen: [0; WORDS],
+            keeps: false,
+            low: 0,
+            arrived_below: 0,
             contiguous: 0,
-            given_up: 0,
             received: 0,
             duplicate: 0,
             corrupt: 0,
@@ -134,6 +147,7 @@ impl SequenceTracker {
         let word = (number / 64 % WORDS as u64) as usize;
         (word, 1 << (number % 64))
     }
+    /// For numbers that are remembered, that is from `low` on.
     fn has(&self, number: u64) -> bool {
         if number >= self.high {
             return false;
@@ -143,6 +157,7 @@ impl SequenceTracker {
     }
     /// Moves the window so that `high` is its end. At most the window's words are touched.
     fn advance(&mut self, high: u64) {
+        self.let_go(high.saturating_sub(REMEMBERED));
         let (old, new) = (self.high.div_ceil(64), high.div_ceil(64));
         for word in old..new.min(old + WORDS as u64) {
             if let Some(seen) = self.seen.get_mut(Self::bit(word * 64).0) {
@@ -150,31 +165,41 @@ impl SequenceTracker {
             }
         }
         self.high = high;
-        // What leaves the window unseen stays missing, and is not waited for.
-        let forgotten = high.saturating_sub(REMEMBERED);
-        self.given_up += forgotten.saturating_sub(self.contiguous);
-        self.contiguous = self.contiguous.max(forgotten);
         self.settle();
     }
-    /// A device that keeps its records until they are acknowledged counts one as unsendable when all
-    /// before it have arrived: so of those that are missing the first are the unsendable ones.
+    /// Waits no longer for what is before `low`.
+    fn let_go(&mut self, low: u64) {
+        if low <= self.low {
+            return;
+        }
+        let arrived = (self.low..low.min(self.high)).filter(|n| self.has(*n));
+        self.arrived_below += arrived.count() as u64;
+        self.low = low;
+    }
     fn settle(&mut self) {
-        let [.., unsendable, _, _] = self.totals;
-        while self.contiguous < self.high {
-            if !self.has(self.contiguous) {
-                if self.given_up >= unsendable {
-                    break;
-                }
-                self.given_up += 1;
-            }
+        self.contiguous = self.contiguous.max(self.low);
+        while self.has(self.contiguous) {
             self.contiguous += 1;
         }
+    }
+    /// Whether taking a number would push out of the window one that will still come.
+    fn is_too_far(&self, number: u64) -> bool {
+        self.keeps && number >= self.contiguous + REMEMBERED
     }
 
     /// Takes note of a frame: of its counters, and that all before its records has been sent.
     pub fn batch(&mut self, batch: &RecordBatch<'_>) {
+        if let Some(oldest) = batch.oldest().and_then(|oldest| self.unwrap(oldest)) {
+            self.keeps = true;
+            if oldest > self.high {
+                self.advance(oldest);
+            }
+            self.let_go(oldest);
+            self.settle();
+        }
         if let Some(first) = self.unwrap(batch.first())
             && first > self.high
+            && !self.is_too_far(first)
         {
             self.advance(first);
         }
@@ -182,7 +207,8 @@ impl SequenceTracker {
             self.counters(counters);
         }
     }
-    /// Takes note of an arrived record. `false`: it is a duplicate, to be dropped.
+    /// Takes note of an arrived record. `false`: it is to be dropped, as a duplicate, or because its sender has
+    /// more under way than [`MAX_UNACKNOWLEDGED`](super::MAX_UNACKNOWLEDGED); that one will come again.
     #[must_use = "a duplicate must be dropped"]
     pub fn accept(&mut self, sequence: u32) -> bool {
         let is_new = self.arrived(sequence);
@@ -197,6 +223,9 @@ impl SequenceTracker {
     }
     fn arrived(&mut self, sequence: u32) -> bool {
         let number = self.unwrap(sequence);
+        if number.is_some_and(|n| self.is_too_far(n)) {
+            return false;
+        }
         let Some(number) = number.filter(|n| n + REMEMBERED >= self.high && !self.has(*n)) else {
             self.duplicate += 1;
             return false;
@@ -208,6 +237,7 @@ impl SequenceTracker {
         if let Some(seen) = self.seen.get_mut(word) {
             *seen |= bit;
         }
+        self.arrived_below += u64::from(number < self.low);
         self.settle();
         true
     }
@@ -236,9 +266,9 @@ impl SequenceTracker {
             *total += new.wrapping_sub(old) as u64;
         }
         self.last = *counters;
-        self.settle();
     }
-    /// What to acknowledge: the sequence of the first record that is missing and may still come.
+    /// What to acknowledge to a sender that keeps records: the sequence of the first that is missing and
+    /// may still come.
     #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 is meant")]
     pub fn next_missing(&self) -> u32 {
         self.contiguous as u32
@@ -260,15 +290,27 @@ impl SequenceTracker {
         let recorded = recorded.max(self.high);
         let never_recorded = sampled_out + ring_full + too_large;
         let started = started.max(recorded + never_recorded);
-        // Gaps that the device explains are not the link's; what it explains beyond them is still to come.
         let gaps = self.high - (self.received + self.corrupt);
         let gone = overwritten + unsendable + lost_at_reset;
-        let explained = gaps.min(gone);
-        let link_lost = gaps - explained;
+        // What is missing for good, and what will still come.
+        let (missing, kept) = if self.keeps {
+            let missing = self.low - self.arrived_below;
+            (missing, gaps - missing)
+        } else {
+            (gaps, 0)
+        };
+        // Of the former the device explains some; what it explains beyond them is among what is still to come.
+        let explained = missing.min(gone);
+        let unexplained = missing - explained;
+        let (link_lost, acknowledged_elsewhere) = if self.keeps {
+            (0, unexplained)
+        } else {
+            (unexplained, 0)
+        };
         LinkLedger {
             started,
             open: started - recorded - never_recorded,
-            pending: (recorded - self.high).saturating_sub(gone - explained),
+            pending: (recorded - self.high + kept).saturating_sub(gone - explained),
             sampled_out,
             ring_full,
             too_large,
@@ -276,6 +318,7 @@ impl SequenceTracker {
             unsendable,
             lost_at_reset,
             link_lost,
+            acknowledged_elsewhere,
             corrupt: self.corrupt,
             received: self.received,
             duplicate: self.duplicate,
@@ -292,7 +335,7 @@ mod tests {
     fn wraps_reorders_and_forgets() {
         let mut tracker = SequenceTracker::new();
         tracker.high = u64::from(u32::MAX) - 9;
-        tracker.contiguous = tracker.high;
+        (tracker.contiguous, tracker.low) = (tracker.high, tracker.high);
         let start = tracker.high;
         for i in [0u64, 1, 5, 3, 20, 2, 4] {
             #[expect(clippy::cast_possible_truncation, reason = "modulo")]

@@ -4,14 +4,14 @@
 //! then, and the ledger at the end. Bound: the gateway's. Ends on Ctrl-C or SIGTERM, or with standard input where that
 //! is all there is, with what it has sent out.
 
+use crate::control;
+use crate::intake::{Intake, IntakeArgs};
 use crate::output::{CliError, LookArgs, Printer};
 use clap::{ArgGroup, Args};
 use spanlet_std::config::{Config, Endpoint};
 use spanlet_std::export::OtlpHttpBuilder;
-use spanlet_std::receiver::{
-    BindError, Connector, FrameReceiver, Gateway, GatewayBuilder, GatewayLedger,
-};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use spanlet_std::receiver::{Gateway, GatewayLedger};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +19,6 @@ use std::time::{Duration, Instant};
 
 /// How often traces that have come to rest are looked for.
 const TURN: Duration = Duration::from_millis(100);
-/// Where devices find a gateway that was told nothing else.
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4319));
 /// How long the end may take.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
@@ -40,18 +38,11 @@ Devices connect over TCP and send frames (core/WIRE.md). Headers, timeout, compr
 collector come from the OTEL_EXPORTER_OTLP_* variables."
 )]
 pub(crate) struct GatewayArgs {
-    /// Where devices connect to: 127.0.0.1:4319, unless --connect or --stdin says where they are
+    #[command(flatten)]
+    intake: IntakeArgs,
+    /// Takes commands to devices over HTTP: POST /devices/{device_id}/commands, with a traceparent header
     #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: Option<SocketAddr>,
-    /// Connects to a bridge that listens (OpenOCD's RTT server, ser2net, QEMU), and again when it goes; may be repeated
-    #[arg(long, value_name = "HOST:PORT")]
-    connect: Vec<String>,
-    /// Takes a device's bytes from standard input, until it ends
-    #[arg(long)]
-    stdin: bool,
-    /// Lets other machines connect: frames are neither encrypted nor authenticated
-    #[arg(long)]
-    allow_remote: bool,
+    control: Option<SocketAddr>,
     /// Sends spans to this OTLP/HTTP collector; /v1/traces is added to the URL unless it is there
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
@@ -74,7 +65,7 @@ pub(crate) struct GatewayArgs {
 pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
     let waterfall = args.waterfall.then(|| args.look.waterfall());
     let mut builder = Gateway::builder()
-        .allow_remote(args.allow_remote)
+        .allow_remote(args.intake.allow_remote)
         .export_device_id(args.device_id);
     if let Some(url) = &args.otlp {
         builder = builder.exporter(exporter(url)?);
@@ -95,7 +86,10 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
         let _ = stop.send(());
     })
     .map_err(|cause| CliError::Other(format!("cannot wait for signals: {cause}")))?;
-    let intake = Intake::start(builder, &args)?;
+    let intake = Arc::new(Intake::start(builder, &args.intake)?);
+    if let Some(address) = args.control {
+        control::serve(address, args.intake.allow_remote, &intake)?;
+    }
 
     let mut reports = Reports::new(args.stats);
     let printed = loop {
@@ -109,7 +103,7 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
         }
         reports.turn(&intake);
     };
-    let (ledger, errors) = intake.shutdown();
+    let (ledger, errors) = intake.shutdown(SHUTDOWN);
     let printed = printed.and_then(|()| lock().finish());
     print_ledger(&ledger);
     for error in errors {
@@ -121,93 +115,6 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
         n => Err(CliError::Other(format!(
             "{n} spans are not accounted for: please report this"
         ))),
-    }
-}
-
-/// Where devices come in.
-struct Intake {
-    gateway: Listening,
-    connectors: Vec<Connector>,
-    /// Whether there is nothing to wait for but the connectors, of which one is standard input.
-    ends_with_input: bool,
-}
-
-enum Listening {
-    At(FrameReceiver),
-    Nowhere(Gateway),
-}
-
-impl Intake {
-    fn start(builder: GatewayBuilder, args: &GatewayArgs) -> Result<Self, CliError> {
-        let has_others = args.stdin || !args.connect.is_empty();
-        let default = (!has_others).then_some(DEFAULT_LISTEN);
-        let cannot = |what: &str, cause| CliError::Other(format!("cannot {what}: {cause}"));
-        let gateway = match args.listen.or(default) {
-            Some(address) => {
-                let receiver = builder.bind(address).map_err(|error| match error {
-                    BindError::NotLoopback(address) => CliError::Other(format!(
-                        "{address} can be reached from other machines, and frames are neither encrypted nor \
-                         authenticated: add --allow-remote if that is meant"
-                    )),
-                    error => CliError::Other(format!("cannot listen at {address}: {error}")),
-                })?;
-                eprintln!("listening at {}", receiver.local_addr());
-                Listening::At(receiver)
-            }
-            None => {
-                let gateway = builder.start();
-                Listening::Nowhere(gateway.map_err(|cause| cannot("start a thread", cause))?)
-            }
-        };
-        let mut intake = Intake {
-            ends_with_input: args.stdin && args.connect.is_empty() && args.listen.is_none(),
-            gateway,
-            connectors: Vec::new(),
-        };
-        for address in &args.connect {
-            eprintln!("connecting to {address}");
-            let connector = intake.gateway().connect(address);
-            (intake.connectors).push(connector.map_err(|cause| cannot("start a thread", cause))?);
-        }
-        if args.stdin {
-            let connector = (intake.gateway()).read_from("standard input", std::io::stdin());
-            (intake.connectors).push(connector.map_err(|cause| cannot("start a thread", cause))?);
-        }
-        Ok(intake)
-    }
-    fn gateway(&self) -> &Gateway {
-        match &self.gateway {
-            Listening::At(receiver) => receiver.gateway(),
-            Listening::Nowhere(gateway) => gateway,
-        }
-    }
-    fn connections(&self) -> usize {
-        let taken = match &self.gateway {
-            Listening::At(receiver) => receiver.connections(),
-            Listening::Nowhere(_) => 0,
-        };
-        taken + (self.connectors.iter().filter(|c| c.is_connected())).count()
-    }
-    fn is_finished(&self) -> bool {
-        self.ends_with_input && self.connectors.iter().all(Connector::is_finished)
-    }
-    /// The final ledger, and what went wrong last.
-    fn shutdown(self) -> (GatewayLedger, Vec<String>) {
-        let mut errors = Vec::new();
-        for connector in self.connectors {
-            errors.extend(connector.last_error());
-            connector.stop();
-        }
-        let (ledger, of_exporters) = match self.gateway {
-            Listening::At(receiver) => (
-                receiver.shutdown(SHUTDOWN),
-                receiver.gateway().last_errors(),
-            ),
-            Listening::Nowhere(gateway) => (gateway.shutdown(SHUTDOWN), gateway.last_errors()),
-        };
-        let of_collector = |error| format!("last error of the collector: {error}");
-        errors.extend(of_exporters.into_iter().map(of_collector));
-        (ledger, errors)
     }
 }
 

@@ -6,9 +6,11 @@
 
 mod output;
 
+mod control;
 mod decode;
 mod demo;
 mod gateway;
+mod intake;
 
 use clap::{Parser, Subcommand};
 use output::CliError;

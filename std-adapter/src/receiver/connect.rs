@@ -10,7 +10,7 @@ use super::frames::converse;
 use super::gateway::{Gateway, Shared, lock};
 use super::link::LinkReceiver;
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -234,6 +234,7 @@ fn read_chunks(
 }
 
 fn take_chunks(mut link: LinkReceiver, chunks: &Receiver<(Vec<u8>, Arrival)>, state: &State) {
+    link.set_writer(NoWayBack);
     // ORDERING: a snapshot for others.
     state.connected.store(true, Ordering::Relaxed);
     while !state.is_stopping() {
@@ -244,7 +245,20 @@ fn take_chunks(mut link: LinkReceiver, chunks: &Receiver<(Vec<u8>, Arrival)>, st
         }
         link.poll(Arrival::now());
         // Nobody hears them.
-        drop(link.take_replies());
+        let _ = link.flush();
     }
     state.connected.store(false, Ordering::Relaxed);
+}
+
+/// Refuses, so that whoever sends a command over an input is told.
+struct NoWayBack;
+
+impl Write for NoWayBack {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        let text = "an input has no way back";
+        Err(std::io::Error::new(ErrorKind::Unsupported, text))
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Input: a hello. Output: what its spans need on their way out. Bound: the hello's frame.
 
+use crate::clock::{ATTRIBUTE_ERROR, ATTRIBUTE_ERROR_BOUND, ClockError, ERROR_UNKNOWN};
 use crate::trace::{AttributeValue, Attributes, TraceSpan, convert};
 use spanlet::frame::{Epoch, Hello};
 use spanlet::otlp::Resource;
@@ -131,9 +132,8 @@ pub struct DeviceSpan<'a> {
     pub view: SpanView<'a>,
     /// Maps its ticks to Unix time.
     pub anchor: UnixAnchor,
-    /// How far the mapping may be off in nanoseconds; `None` for a link without pings, where times are late
-    /// by the least delay of the link, which nobody knows.
-    pub clock_error_ns: Option<u64>,
+    /// How far start and end, so mapped, may be off the gateway's clock.
+    pub clock_error: ClockError,
     /// Its number among the device's records of this epoch.
     pub sequence: u32,
     /// Whose it is.
@@ -145,6 +145,22 @@ impl DeviceSpan<'_> {
     #[must_use]
     pub fn to_trace_span(&self) -> TraceSpan {
         let scope = self.device.scope();
-        TraceSpan::from_view(&self.view, &self.anchor, &self.device.resource, &scope)
+        let mut span =
+            TraceSpan::from_view(&self.view, &self.anchor, &self.device.resource, &scope);
+        if let Some(kv) = self.clock_attribute() {
+            span.attributes
+                .push((kv.key.to_owned(), convert::value(kv.value)));
+        }
+        span
+    }
+    /// What is exported of the clock's error.
+    pub(crate) fn clock_attribute(&self) -> Option<KeyValue<'static, &'static str>> {
+        Some(match self.clock_error {
+            ClockError::Stated => return None,
+            ClockError::Within(ns) => {
+                KeyValue::new(ATTRIBUTE_ERROR_BOUND, i64::try_from(ns).unwrap_or(i64::MAX))
+            }
+            ClockError::Unknown => KeyValue::new(ATTRIBUTE_ERROR, ERROR_UNKNOWN),
+        })
     }
 }

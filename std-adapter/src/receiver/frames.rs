@@ -4,13 +4,13 @@
 //! back on the same connection. Bound: one thread a connection, a stated number of connections; a
 //! device that does not read its answers is disconnected.
 
-use super::clock_map::Arrival;
 use super::gateway::{Gateway, GatewayBuilder, Shared, lock};
 use super::ledger::GatewayLedger;
+use crate::clock::Arrival;
 use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -253,9 +253,13 @@ pub(super) fn converse(
         stream.set_read_timeout(Some(TURN)),
         stream.set_write_timeout(Some(WRITE_TIMEOUT)),
     ];
+    let Ok(writer) = stream.try_clone() else {
+        return false;
+    };
     if settings.iter().any(Result::is_err) {
         return false;
     }
+    link.set_writer(writer);
     let mut buffer = vec![0; READ_BYTES];
     let (mut last_until, mut has_come) = (None, false);
     loop {
@@ -280,9 +284,7 @@ pub(super) fn converse(
             Err(_) => break,
         }
         link.poll(Arrival::now());
-        if let Some(replies) = link.take_replies()
-            && stream.write_all(&replies).is_err()
-        {
+        if link.flush().is_err() {
             break;
         }
     }

@@ -4,14 +4,17 @@
 //! boots of a device, batches and queues; what finds no room is counted.
 
 use super::device::{DeviceInfo, DeviceSpan};
+use super::down::CommandError;
 use super::ledger::{DeviceLedger, GatewayLedger, IntakeLedger};
-use super::link::LinkReceiver;
+use super::link::{LinkReceiver, command_frame};
 use super::otlp_batch::{OtlpBatch, SCRATCH_BYTES};
 use super::session::{Limits, Session};
+use crate::clock::{Arrival, ClockConfig, ClockMap};
 use crate::config::BatchConfig;
 use crate::export::SpanExporter;
 use crate::export::queue::{Encoded, Fate, Queue};
-use spanlet::TickRate;
+use spanlet::frame::Hello;
+use spanlet::{SpanContext, TickRate};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -39,6 +42,7 @@ pub(super) struct Settings {
     pub(super) hold_bytes: usize,
     pub(super) assumed_rate: Option<TickRate>,
     pub(super) boot_unix_ns: Option<u64>,
+    pub(super) clock: ClockConfig,
     pub(super) ping_every: Duration,
 }
 
@@ -102,7 +106,13 @@ impl GatewayBuilder {
         self.settings.boot_unix_ns = Some(unix_ns);
         self
     }
-    /// How often devices that answer pings are asked for their time: 5 s.
+    /// What may be assumed of devices' clocks and links; error bounds rest on it.
+    pub fn clock(mut self, clock: ClockConfig) -> Self {
+        self.settings.clock = clock;
+        self
+    }
+    /// How often devices that answer pings are asked for their time: 5 s. At first, and when a wall clock has been
+    /// set, more often.
     pub fn ping_every(mut self, period: Duration) -> Self {
         self.settings.ping_every = period;
         self
@@ -276,6 +286,7 @@ impl Gateway {
                 hold_bytes: 256 << 10,
                 assumed_rate: None,
                 boot_unix_ns: None,
+                clock: ClockConfig::default(),
                 ping_every: Duration::from_secs(5),
             },
             sinks: Vec::new(),
@@ -289,6 +300,47 @@ impl Gateway {
     #[must_use]
     pub fn link(&self, name: &str) -> LinkReceiver {
         LinkReceiver::new(self.shared.clone(), name)
+    }
+    /// Sends a command to a device: the application's bytes, and the span of `caller`, whose trace the device goes on
+    /// with. At most once, to its newest boot; that it arrived shows in the device's span.
+    ///
+    /// Waits for the link's writer: over TCP, for as long as the device's side may take to read, which is 5 s.
+    ///
+    /// # Errors
+    /// If nothing was sent, and why.
+    ///
+    /// ```
+    /// use spanlet::{SpanContext, SpanId, TraceFlags, TraceId};
+    /// use spanlet_std::receiver::{CommandError, Gateway};
+    /// # let (trace_id, span_id) = (TraceId::from_bytes([1; 16]).unwrap(), SpanId::from_bytes([2; 8]).unwrap());
+    /// let gateway = Gateway::builder().start()?;
+    /// let caller = SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED);
+    /// let sent = gateway.command("fan-0001", &caller, &[40]);
+    /// assert!(matches!(sent, Err(CommandError::UnknownDevice)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn command(
+        &self,
+        device_id: &str,
+        caller: &SpanContext,
+        payload: &[u8],
+    ) -> Result<(), CommandError> {
+        let (down, frame) = {
+            let devices = lock(&self.shared.devices);
+            let device = devices.get(device_id).ok_or(CommandError::UnknownDevice)?;
+            let connected = device.sessions.iter().filter_map(|session| {
+                let session = lock(session);
+                let down = session.down.upgrade()?;
+                Some((session.last_heard, down, session.info.clone()))
+            });
+            let newest = connected.max_by_key(|(last_heard, ..)| *last_heard);
+            let (_, down, info) = newest.ok_or(CommandError::NotConnected)?;
+            if info.capabilities & Hello::COMMANDS == 0 {
+                return Err(CommandError::NotSupported);
+            }
+            (down, command_frame(info.epoch, caller, payload)?)
+        };
+        down.send(&frame)
     }
     /// What became of all spans so far.
     #[must_use]
@@ -434,7 +486,11 @@ impl Shared {
         }
     }
     /// The session of a device and boot, new or known. `None`: there are too many devices.
-    pub(super) fn session(&self, info: DeviceInfo) -> Option<Arc<Mutex<Session>>> {
+    pub(super) fn session(
+        &self,
+        info: DeviceInfo,
+        arrival: Arrival,
+    ) -> Option<Arc<Mutex<Session>>> {
         let mut devices = lock(&self.devices);
         if !devices.contains_key(&info.device_id) && devices.len() >= self.settings.max_devices {
             return None;
@@ -466,19 +522,32 @@ impl Shared {
                 self.retire(&mut lock(&session), &mut device.past);
             }
         }
-        let session = self.open(Arc::new(info), device.fates.clone());
+        let session = self.open(Arc::new(info), device.fates.clone(), arrival);
+        {
+            let mut new = lock(&session);
+            for other in &device.sessions {
+                Session::order(&mut lock(other), &mut new);
+            }
+        }
         device.sessions.push(session.clone());
         Some(session)
     }
-    fn open(&self, info: Arc<DeviceInfo>, fates: Arc<[Arc<Fate>]>) -> Arc<Mutex<Session>> {
-        let (limits, fixed) = (self.settings.limits, self.settings.boot_unix_ns);
-        Arc::new(Mutex::new(Session::new(info, limits, fixed, fates)))
+    fn open(
+        &self,
+        info: Arc<DeviceInfo>,
+        fates: Arc<[Arc<Fate>]>,
+        opened: Arrival,
+    ) -> Arc<Mutex<Session>> {
+        let settings = &self.settings;
+        let clock = ClockMap::new(info.tick_rate, settings.clock, settings.boot_unix_ns);
+        let session = Session::new(info, settings.limits, clock, fates, opened);
+        Arc::new(Mutex::new(session))
     }
     /// Begins the boot of `old` anew: the device has restarted and kept its epoch.
     pub(super) fn restart(&self, old: &Arc<Mutex<Session>>) -> Arc<Mutex<Session>> {
         let mut devices = lock(&self.devices);
         let mut session = lock(old);
-        let new = self.open(session.info.clone(), session.fates.clone());
+        let new = self.open(session.info.clone(), session.fates.clone(), Arrival::now());
         if let Some(device) = devices.get_mut(&session.info.device_id)
             && let Some(place) = device.sessions.iter_mut().find(|s| Arc::ptr_eq(s, old))
         {

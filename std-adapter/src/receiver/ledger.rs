@@ -88,6 +88,7 @@ impl DeviceLedger {
             + link.unsendable
             + link.lost_at_reset
             + link.link_lost
+            + link.acknowledged_elsewhere
             + link.corrupt
             + self.unresolved;
         let missing = |there: u64| link.started.wrapping_sub(before + there).cast_signed();
@@ -109,6 +110,7 @@ impl DeviceLedger {
         to.unsendable += link.unsendable;
         to.lost_at_reset += link.lost_at_reset;
         to.link_lost += link.link_lost;
+        to.acknowledged_elsewhere += link.acknowledged_elsewhere;
         to.corrupt += link.corrupt;
         to.received += link.received;
         to.duplicate += link.duplicate;
@@ -204,6 +206,7 @@ impl fmt::Display for DeviceLedger {
             (link.unsendable, "too large for a frame"),
             (link.lost_at_reset, "lost at reset"),
             (link.link_lost, "lost on the link"),
+            (link.acknowledged_elsewhere, "acknowledged elsewhere"),
             (link.corrupt, "corrupt"),
             (self.unresolved, "waiting for texts"),
             (to.too_large, "too large for a request"),

@@ -1,19 +1,21 @@
 //! Bytes of one link → frames → batches of records for the right boot of the right device.
 //!
 //! Input: bytes or datagrams, with their arrival. Output: what the boots deliver; bytes to answer with.
-//! Bound: one frame and one reassembled content of [`MAX_FRAME_BYTES`] each, and what is held until the
-//! device has said who it is. No input and no output of its own: whoever reads the link feeds it.
+//! Bound: one frame of [`MAX_FRAME_BYTES`], the contents that [`fragments`](super::fragments) puts together, and
+//! what is held until the device has said who it is. No input and no output of its own: whoever reads the link feeds it.
 
-use super::clock_map::Arrival;
 use super::device::{DeviceInfo, DeviceSpan};
+use super::down::{CommandError, Down};
+use super::fragments::Fragments;
 use super::gateway::{Shared, lock};
 use super::ledger::IntakeLedger;
 use super::session::{Restarted, Session, Source};
-use spanlet::Ticks;
+use crate::clock::Arrival;
 use spanlet::frame::{
-    Ack, Body, ClockPing, Epoch, Frame, FrameEncoder, FrameError, Hello, Link, Message, Progress,
-    Reassembled, Reassembler, RecordBatch, ResourceAttributes, StreamDecoder,
+    Ack, Body, Epoch, Frame, FrameEncoder, FrameError, Hello, Link, Message, Progress, Reassembled,
+    RecordBatch, ResourceAttributes, StreamDecoder, TraceCommand,
 };
+use spanlet::{SpanContext, Ticks};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,17 +23,21 @@ use std::time::{Duration, Instant};
 pub const MAX_FRAME_BYTES: usize = 64 << 10;
 /// Boots that a link may carry at a time.
 const BINDINGS: usize = 16;
-/// How often a device is asked who it is.
+/// How often a device is asked who it is, and for texts that are missing.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// What COBS and its delimiter add to a frame, at least.
+const STREAM_BYTES: usize = 2;
 /// Largest message downwards.
 const MESSAGE_BYTES: usize = 256;
+/// The longest payload of a command. Devices may take less: by default about 80 bytes.
+pub const MAX_PAYLOAD_BYTES: usize = 192;
 
 /// The receiving end of one link; see [`Gateway::link`](super::Gateway::link).
 ///
 /// Dropping it says that nothing more will come.
 pub struct LinkReceiver {
     decoder: Box<StreamDecoder<MAX_FRAME_BYTES>>,
-    reassembler: Box<Reassembler<MAX_FRAME_BYTES>>,
+    fragments: Fragments,
     inner: Inner,
 }
 
@@ -44,11 +50,9 @@ struct Inner {
     /// What to send down.
     replies: Vec<u8>,
     has_replied: bool,
+    down: Arc<Down>,
     asked: Option<Instant>,
-    pings: u32,
     counts: IntakeLedger,
-    /// Frames that could not be read, over all.
-    damaged: u64,
     /// What the decoders had counted when it was added up last.
     seen: (u64, u64),
 }
@@ -61,6 +65,8 @@ struct Binding {
     /// Records have come that are not acknowledged yet.
     to_acknowledge: bool,
     pinged: Option<Instant>,
+    /// When it was asked for its texts.
+    texts_asked: Option<Instant>,
 }
 
 /// A content that came before its device said who it is.
@@ -77,7 +83,7 @@ impl LinkReceiver {
     pub(super) fn new(shared: Arc<Shared>, name: &str) -> Self {
         LinkReceiver {
             decoder: Box::default(),
-            reassembler: Box::default(),
+            fragments: Fragments::default(),
             inner: Inner {
                 shared,
                 name: name.to_owned(),
@@ -86,10 +92,9 @@ impl LinkReceiver {
                 held_bytes: 0,
                 replies: Vec::new(),
                 has_replied: false,
+                down: Arc::default(),
                 asked: None,
-                pings: 0,
                 counts: IntakeLedger::default(),
-                damaged: 0,
                 seen: (0, 0),
             },
         }
@@ -99,19 +104,24 @@ impl LinkReceiver {
     pub fn feed(&mut self, bytes: &[u8], arrival: Arrival) {
         let mut input = bytes;
         while let Progress::Frame(frame) = self.decoder.feed(&mut input) {
-            self.inner.frame(frame, arrival, &mut self.reassembler);
+            // What is behind it came after it.
+            let arrival = self
+                .inner
+                .begun(arrival, frame.len() + STREAM_BYTES + input.len());
+            self.inner.frame(frame, arrival, &mut self.fragments);
         }
         self.settle(bytes.len());
     }
     /// Takes one datagram.
     pub fn datagram(&mut self, bytes: &[u8], arrival: Arrival) {
-        self.inner.frame(bytes, arrival, &mut self.reassembler);
+        let arrival = self.inner.begun(arrival, bytes.len());
+        self.inner.frame(bytes, arrival, &mut self.fragments);
         self.settle(bytes.len());
     }
     fn settle(&mut self, bytes: usize) {
         let garbage =
             u64::from(self.decoder.oversized_count()) + u64::from(self.decoder.undecodable_count());
-        let incomplete = u64::from(self.reassembler.dropped_count());
+        let incomplete = self.fragments.dropped_count();
         let inner = &mut self.inner;
         inner.counts.bytes += bytes as u64;
         inner.counts.garbage += garbage - inner.seen.0;
@@ -127,8 +137,25 @@ impl LinkReceiver {
     }
     /// Bytes to send to the device, if any; they are taken. A link without a way back drops them.
     pub fn take_replies(&mut self) -> Option<Vec<u8>> {
-        let replies = core::mem::take(&mut self.inner.replies);
+        let mut replies = core::mem::take(&mut self.inner.replies);
+        replies.append(&mut self.inner.down.take());
         (!replies.is_empty()).then_some(replies)
+    }
+    /// Sends to the device by this writer, instead of handing out bytes with [`take_replies`](Self::take_replies):
+    /// commands at once, from the thread that gives them; answers with [`flush`](Self::flush).
+    pub fn set_writer(&mut self, writer: impl std::io::Write + Send + 'static) {
+        self.inner.down.set_writer(Box::new(writer));
+    }
+    /// Sends the answers by the writer.
+    ///
+    /// # Errors
+    /// The writer's, or that there is none and too much waits.
+    pub fn flush(&mut self) -> Result<(), CommandError> {
+        let replies = core::mem::take(&mut self.inner.replies);
+        match replies.is_empty() {
+            true => Ok(()),
+            false => self.inner.down.send(&replies),
+        }
     }
 }
 
@@ -147,13 +174,37 @@ impl core::fmt::Debug for LinkReceiver {
     }
 }
 
+/// A frame with a command. The delimiter in front ends whatever the device has read before.
+pub(super) fn command_frame(
+    epoch: Epoch,
+    caller: &SpanContext,
+    payload: &[u8],
+) -> Result<Vec<u8>, CommandError> {
+    let command = Message::TraceCommand(TraceCommand::new(caller, payload));
+    let mut frame = vec![0];
+    if payload.len() > MAX_PAYLOAD_BYTES || !put_message(&mut frame, epoch, &command) {
+        return Err(CommandError::TooLarge);
+    }
+    Ok(frame)
+}
+
+fn put_message(to: &mut Vec<u8>, epoch: Epoch, message: &Message<'_>) -> bool {
+    let mut encoder: FrameEncoder<MESSAGE_BYTES, 0> = FrameEncoder::new(epoch, Link::stream());
+    if encoder.message(message)
+        && let Some(frame) = encoder.frame(Ticks(0))
+    {
+        to.extend_from_slice(frame);
+        return true;
+    }
+    false
+}
+
 impl Inner {
-    fn frame(
-        &mut self,
-        bytes: &[u8],
-        arrival: Arrival,
-        reassembler: &mut Reassembler<MAX_FRAME_BYTES>,
-    ) {
+    /// When the first of so many bytes was on the wire, on a link of known speed.
+    fn begun(&self, arrival: Arrival, bytes: usize) -> Arrival {
+        arrival.earlier(self.shared.settings.clock.serialisation(bytes))
+    }
+    fn frame(&mut self, bytes: &[u8], arrival: Arrival, fragments: &mut Fragments) {
         let frame = match Frame::parse(bytes) {
             Ok(frame) => frame,
             Err(error) => return self.count(error),
@@ -166,7 +217,7 @@ impl Inner {
             }
             Body::Message(message) => self.message(epoch, sent_at, arrival, message),
             Body::Fragment(fragment) => {
-                let Reassembled::Content { kind, bytes } = reassembler.push(epoch, fragment) else {
+                let Reassembled::Content { kind, bytes } = fragments.push(epoch, fragment) else {
                     return;
                 };
                 match Body::reassembled(kind, bytes) {
@@ -191,7 +242,6 @@ impl Inner {
             _ => &mut self.counts.malformed,
         };
         *count += 1;
-        self.damaged += 1;
     }
     fn binding(&mut self, epoch: Epoch) -> Option<&mut Binding> {
         let at = self.bindings.iter().position(|b| b.epoch == epoch)?;
@@ -210,7 +260,6 @@ impl Inner {
         source: Source<'_>,
     ) {
         let shared = self.shared.clone();
-        let damage = self.damaged + self.seen.0 + self.seen.1;
         let Some(binding) = self.binding(epoch) else {
             return self.hold(epoch, sent_at, arrival, source);
         };
@@ -219,14 +268,16 @@ impl Inner {
             let fates = session.fates.clone();
             let mut out =
                 |open: &mut Option<_>, span: &DeviceSpan<'_>| shared.deliver(&fates, open, span);
-            match session.take(batch, source, sent_at, arrival, damage, &mut out) {
+            match session.take(batch, source, sent_at, arrival, &mut out) {
                 Ok(()) => {
                     binding.to_acknowledge = true;
                     return;
                 }
                 Err(Restarted) => {
+                    let down = session.down.clone();
                     drop(session);
                     binding.session = shared.restart(&binding.session);
+                    lock(&binding.session).down = down;
                 }
             }
         }
@@ -257,14 +308,19 @@ impl Inner {
             Message::Hello(hello) => {
                 let with_id = self.shared.settings.export_device_id;
                 match DeviceInfo::new(hello, epoch, with_id) {
-                    Some(info) => self.bind(info),
+                    Some(info) => self.bind(info, arrival),
                     None => self.counts.malformed += 1,
                 }
                 self.ask(arrival);
             }
             Message::ClockPong(pong) => {
+                let shared = self.shared.clone();
                 if let Some(binding) = self.binding(epoch) {
-                    lock(&binding.session).pong(pong, sent_at, arrival);
+                    let mut session = lock(&binding.session);
+                    let fates = session.fates.clone();
+                    session.pong(pong, sent_at, arrival, &mut |open, span| {
+                        shared.deliver(&fates, open, span);
+                    });
                 }
             }
             // The others go down.
@@ -272,9 +328,9 @@ impl Inner {
         }
     }
     /// Frames of this boot are this device's from now on, and those that were held.
-    fn bind(&mut self, info: DeviceInfo) {
+    fn bind(&mut self, info: DeviceInfo, arrival: Arrival) {
         let (epoch, capabilities) = (info.epoch, info.capabilities);
-        let session = self.shared.session(info);
+        let session = self.shared.session(info, arrival);
         let pinged = self.bindings.iter().find(|b| b.epoch == epoch);
         let pinged = pinged.and_then(|b| b.pinged);
         self.bindings.retain(|b| b.epoch != epoch);
@@ -284,6 +340,7 @@ impl Inner {
             self.counts.too_many_devices += 1 + held.len() as u64;
             return;
         };
+        lock(&session).down = Arc::downgrade(&self.down);
         if self.bindings.len() >= BINDINGS {
             self.bindings.remove(0);
         }
@@ -293,6 +350,7 @@ impl Inner {
             capabilities,
             to_acknowledge: false,
             pinged,
+            texts_asked: None,
         });
         for held in held {
             let body = match held.kind {
@@ -310,17 +368,12 @@ impl Inner {
         }
     }
     fn reply(&mut self, epoch: Epoch, message: &Message<'_>) {
-        let mut encoder: FrameEncoder<MESSAGE_BYTES, 0> = FrameEncoder::new(epoch, Link::stream());
         if !self.has_replied {
             // Ends whatever the device has read before.
             self.replies.push(0);
             self.has_replied = true;
         }
-        if encoder.message(message)
-            && let Some(frame) = encoder.frame(Ticks(0))
-        {
-            self.replies.extend_from_slice(frame);
-        }
+        put_message(&mut self.replies, epoch, message);
     }
     fn acknowledge(&mut self) {
         let mut acks = Vec::new();
@@ -349,17 +402,26 @@ impl Inner {
         let period = self.shared.settings.ping_every;
         let mut pings = Vec::new();
         for binding in &mut self.bindings {
-            if binding.capabilities & Hello::CLOCK != 0 && is_due(binding.pinged, period) {
-                binding.pinged = Some(now.at);
-                pings.push(binding.epoch);
+            if binding.capabilities & Hello::CLOCK != 0 {
+                let ping = lock(&binding.session).ping(now, &mut binding.pinged, period);
+                pings.extend(ping.map(|ping| (binding.epoch, ping)));
             }
         }
-        for epoch in pings {
-            self.pings = self.pings.wrapping_add(1);
-            let ping = ClockPing {
-                id: self.pings,
-                host_unix_nanos: Arrival::now().unix_ns,
-            };
+        let mut lacking = Vec::new();
+        for binding in &mut self.bindings {
+            // Whoever has a way back hears it; the others announce in turn.
+            if binding.capabilities != 0
+                && is_due(binding.texts_asked, ASK_EVERY)
+                && lock(&binding.session).lacks_texts()
+            {
+                binding.texts_asked = Some(now.at);
+                lacking.push(binding.epoch);
+            }
+        }
+        for epoch in lacking {
+            self.reply(epoch, &Message::SendDictionary);
+        }
+        for (epoch, ping) in pings {
             self.reply(epoch, &Message::ClockPing(ping));
         }
     }
@@ -367,7 +429,7 @@ impl Inner {
     fn give_up(&mut self) {
         let rate = self.shared.settings.assumed_rate;
         while let Some(held) = self.held.first() {
-            let epoch = held.epoch;
+            let (epoch, held_since) = (held.epoch, held.arrival);
             let device_id = format!("unidentified at {}", self.name);
             let hello = rate.map(|rate| Hello {
                 device_id: &device_id,
@@ -380,7 +442,7 @@ impl Inner {
                 resource: ResourceAttributes::default(),
             });
             match hello.and_then(|hello| DeviceInfo::new(&hello, epoch, false)) {
-                Some(info) => self.bind(info),
+                Some(info) => self.bind(info, held_since),
                 None => {
                     self.counts.unidentified += self.held.len() as u64;
                     self.held.clear();

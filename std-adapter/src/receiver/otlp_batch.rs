@@ -6,11 +6,11 @@
 //! Spans come one by one, from frames of any connection, so no encoder can stay open over them. Each is
 //! encoded as a request of its own in scratch, taken out of its two envelopes, and put behind the others;
 //! the envelopes, whose lengths come first, are written at the end. Spans with a scope of their own keep
-//! their `ScopeSpans`.
+//! their `ScopeSpans`. What the gateway adds to a span stands behind what the encoder wrote of it.
 
 use super::device::{DeviceInfo, DeviceSpan};
-use spanlet::InstrumentationScope;
 use spanlet::otlp::{OtlpEncoder, OtlpFull, Resource};
+use spanlet::{InstrumentationScope, KeyValue, Value};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +20,12 @@ pub(crate) const SCRATCH_BYTES: usize = 512 << 10;
 // SPEC: opentelemetry-proto: each field is length-delimited.
 const REQUEST_RESOURCE_SPANS: u8 = 0x0a;
 const RESOURCE_SPANS_SCOPE_SPANS: u8 = 0x12;
+const SCOPE_SPANS_SPAN: u8 = 0x12;
+const SPAN_ATTRIBUTE: u8 = 0x4a;
+const KEY_VALUE_KEY: u8 = 0x0a;
+const KEY_VALUE_VALUE: u8 = 0x12;
+const ANY_VALUE_STRING: u8 = 0x0a;
+const ANY_VALUE_INT: u8 = 0x18;
 
 /// A request in the making.
 pub(crate) struct OtlpBatch {
@@ -64,7 +70,8 @@ impl OtlpBatch {
             false => device.scope(),
         };
         let is_first = self.resource.is_empty();
-        let append = |bytes: &[u8]| self.append(bytes, is_own);
+        let added = span.clock_attribute().map(|kv| attribute(&kv));
+        let append = |bytes: &[u8]| self.append(bytes, is_own, &added.unwrap_or_default());
         // The first of all brings the resource along, the first of the own scope the scope.
         let done = if is_first {
             device.with_resource(|resource| encode(scratch, resource, &scope, span, append))
@@ -73,8 +80,8 @@ impl OtlpBatch {
         };
         done == Ok(Some(()))
     }
-    /// Takes a request with one span apart. `None`: this is not what the encoder writes.
-    fn append(&mut self, request: &[u8], is_own: bool) -> Option<()> {
+    /// Takes a request with one span apart, and puts fields behind the span's. `None`: this is not what the encoder writes.
+    fn append(&mut self, request: &[u8], is_own: bool, added: &[u8]) -> Option<()> {
         let (_, body, _) = field(request)?;
         // Resource and schema come before the ScopeSpans, which is the last.
         let mut rest = body;
@@ -88,10 +95,30 @@ impl OtlpBatch {
         if self.resource.is_empty() {
             self.resource.extend_from_slice(before);
         }
-        if is_own {
-            self.own.extend_from_slice(scope_spans);
-        } else {
-            self.others.extend_from_slice(rest);
+        // The span is the last of the ScopeSpans too, but for its schema.
+        let mut inside = scope_spans;
+        let (before, span, behind) = loop {
+            let (tag, body, behind) = field(inside)?;
+            if tag == SCOPE_SPANS_SPAN {
+                break (
+                    scope_spans.get(..scope_spans.len() - inside.len())?,
+                    body,
+                    behind,
+                );
+            }
+            inside = behind;
+        };
+        let to = &mut self.own;
+        let from = to.len();
+        to.extend_from_slice(before);
+        to.push(SCOPE_SPANS_SPAN);
+        put_varint(to, (span.len() + added.len()) as u64);
+        to.extend_from_slice(span);
+        to.extend_from_slice(added);
+        to.extend_from_slice(behind);
+        if !is_own {
+            let whole = to.split_off(from);
+            put_field(&mut self.others, RESOURCE_SPANS_SCOPE_SPANS, &whole);
         }
         self.spans += 1;
         Some(())
@@ -143,13 +170,35 @@ fn field(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((*tag, body, rest))
 }
 
+/// An attribute of a span, which is a text or an integer of the gateway's own.
+fn attribute(kv: &KeyValue<'_, &str>) -> Vec<u8> {
+    let mut value = Vec::new();
+    match kv.value {
+        Value::I64(number) => {
+            value.push(ANY_VALUE_INT);
+            put_varint(&mut value, number.cast_unsigned());
+        }
+        Value::Str(text) => put_field(&mut value, ANY_VALUE_STRING, text.as_bytes()),
+        _ => {}
+    }
+    let mut body = Vec::new();
+    put_field(&mut body, KEY_VALUE_KEY, kv.key.as_bytes());
+    put_field(&mut body, KEY_VALUE_VALUE, &value);
+    let mut field = Vec::new();
+    put_field(&mut field, SPAN_ATTRIBUTE, &body);
+    field
+}
+
 fn put_field(to: &mut Vec<u8>, tag: u8, body: &[u8]) {
     to.push(tag);
-    let mut len = body.len();
-    while len > 0x7f {
-        to.push((len & 0x7f) as u8 | 0x80);
-        len >>= 7;
-    }
-    to.push(len as u8);
+    put_varint(to, body.len() as u64);
     to.extend_from_slice(body);
+}
+
+fn put_varint(to: &mut Vec<u8>, mut n: u64) {
+    while n > 0x7f {
+        to.push((n & 0x7f) as u8 | 0x80);
+        n >>= 7;
+    }
+    to.push(n as u8);
 }

@@ -3,16 +3,18 @@
 //! Input: batches of records, answers to pings. Output: spans, each once, and what to acknowledge. Bound: texts
 //! ([`symbols`](super::symbols)), and [`Limits`] for what waits for texts; duplicates are told within 960 records.
 
-use super::ack::AckState;
-use super::clock_map::{Arrival, ClockMap};
 use super::device::{DeviceInfo, DeviceSpan};
+use super::down::Down;
 use super::ledger::DeviceLedger;
 use super::otlp_batch::OtlpBatch;
 use super::symbols::SymbolTable;
+use crate::clock::{Arrival, ClockMap};
 use crate::export::queue::Fate;
 use spanlet::Ticks;
-use spanlet::frame::{Body, ClockPong, Frame, RecordBatch, RecordError, SequenceTracker, Symbols};
-use std::sync::Arc;
+use spanlet::frame::{
+    Body, ClockPing, ClockPong, Frame, Hello, RecordBatch, RecordError, SequenceTracker, Symbols,
+};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Most words that a record may have.
@@ -70,7 +72,8 @@ pub(crate) struct Session {
     symbols: SymbolTable,
     tracker: SequenceTracker,
     clock: ClockMap,
-    ack: AckState,
+    /// Spans wait for the first answer to a ping.
+    is_settling: bool,
     waiting: Vec<Waiting>,
     waiting_bytes: usize,
     limits: Limits,
@@ -79,6 +82,9 @@ pub(crate) struct Session {
     pub(crate) texts_refused: u64,
     pub(crate) batch: Option<OtlpBatch>,
     pub(crate) last_heard: Instant,
+    /// The way down of the link that it was heard on last.
+    pub(super) down: Weak<Down>,
+    opened: Arrival,
     /// Replaced by another, or to be forgotten: takes nothing more.
     pub(crate) is_retired: bool,
     pub(crate) fates: Arc<[Arc<Fate>]>,
@@ -89,15 +95,16 @@ impl Session {
     pub(crate) fn new(
         info: Arc<DeviceInfo>,
         limits: Limits,
-        fixed_clock: Option<u64>,
+        clock: ClockMap,
         fates: Arc<[Arc<Fate>]>,
+        opened: Arrival,
     ) -> Self {
         Session {
-            clock: ClockMap::new(info.tick_rate, fixed_clock),
+            is_settling: info.capabilities & Hello::CLOCK != 0,
+            clock,
             info,
             symbols: SymbolTable::default(),
             tracker: SequenceTracker::new(),
-            ack: AckState::default(),
             waiting: Vec::new(),
             waiting_bytes: 0,
             limits,
@@ -105,20 +112,21 @@ impl Session {
             placeholders: 0,
             texts_refused: 0,
             batch: None,
-            last_heard: Instant::now(),
+            down: Weak::new(),
+            opened,
+            last_heard: opened.at,
             is_retired: false,
             fates,
             words: vec![0; 512],
         }
     }
-    /// Takes a batch of records; each new span goes to `out`. `damage`: what the link has damaged so far.
+    /// Takes a batch of records; each new span goes to `out`.
     pub(crate) fn take(
         &mut self,
         batch: &RecordBatch<'_>,
         source: Source<'_>,
         sent_at: Ticks,
         arrival: Arrival,
-        damage: u64,
         out: Out<'_>,
     ) -> Result<(), Restarted> {
         let conflicts = |(symbol, text): (_, &str)| {
@@ -136,9 +144,9 @@ impl Session {
             self.texts_refused += 1;
         }
         if self.symbols.len() != known {
-            self.mend(sent_at, out, false);
+            self.mend(out, false);
         }
-        let sequences = self.decode(batch, sent_at, None, false, out);
+        let sequences = self.decode(batch, None, false, out);
         if !sequences.is_empty() {
             let kept = match source {
                 Source::Frame(bytes) => Kept::Frame(bytes.to_vec()),
@@ -152,9 +160,6 @@ impl Session {
             self.waiting_bytes += waiting.bytes();
             self.waiting.push(waiting);
         }
-        let explained = self.tracker.ledger().link_lost == 0;
-        self.ack
-            .batch(batch.first(), batch.count(), sent_at, explained, damage);
         self.expire(arrival.at, out);
         Ok(())
     }
@@ -162,15 +167,11 @@ impl Session {
     fn decode(
         &mut self,
         batch: &RecordBatch<'_>,
-        near: Ticks,
         only: Option<&[u32]>,
         with_placeholders: bool,
         out: Out<'_>,
     ) -> Vec<u32> {
-        let Some(anchor) = self.clock.anchor(near) else {
-            return Vec::new();
-        };
-        let clock_error_ns = self.clock.error_ns();
+        self.is_settling &= self.clock.is_settling(self.last_heard);
         let mut waits = Vec::new();
         let mut records = batch.records();
         loop {
@@ -187,16 +188,18 @@ impl Session {
                         continue;
                     }
                     let whole = record.missing.is_empty();
-                    if !whole && !with_placeholders {
+                    if (!whole || self.is_settling) && !with_placeholders {
                         waits.push(record.sequence);
                         continue;
                     }
                     self.delivered += 1;
                     self.placeholders += u64::from(!whole);
+                    let view = record.span;
+                    let place = self.clock.map(view.start(), view.end());
                     let span = DeviceSpan {
-                        view: record.span,
-                        anchor,
-                        clock_error_ns,
+                        view,
+                        anchor: place.anchor,
+                        clock_error: place.error,
                         sequence: record.sequence,
                         device: &self.info,
                     };
@@ -228,9 +231,9 @@ impl Session {
         waits
     }
     /// Decodes again what waits; `all` also with placeholders.
-    fn mend(&mut self, near: Ticks, out: Out<'_>, all: bool) {
+    fn mend(&mut self, out: Out<'_>, all: bool) {
         for mut waiting in core::mem::take(&mut self.waiting) {
-            self.again(&mut waiting, near, out, all);
+            self.again(&mut waiting, out, all);
             if waiting.sequences.is_empty() {
                 self.waiting_bytes -= waiting.bytes();
             } else {
@@ -238,43 +241,79 @@ impl Session {
             }
         }
     }
-    fn again(&mut self, waiting: &mut Waiting, near: Ticks, out: Out<'_>, all: bool) {
+    fn again(&mut self, waiting: &mut Waiting, out: Out<'_>, all: bool) {
         // It was a batch of records when it was kept.
         let sequences = match waiting.body() {
-            Some(Body::Records(batch)) => {
-                self.decode(&batch, near, Some(&waiting.sequences), all, out)
-            }
+            Some(Body::Records(batch)) => self.decode(&batch, Some(&waiting.sequences), all, out),
             _ => Vec::new(),
         };
         waiting.sequences = sequences;
     }
     /// Lets go of what has waited too long or takes too much room, the oldest first.
     pub(crate) fn expire(&mut self, now: Instant, out: Out<'_>) {
+        self.settle(now, out);
         while let Some(oldest) = self.waiting.first()
             && (self.waiting_bytes > self.limits.bytes
                 || now.saturating_duration_since(oldest.since) >= self.limits.wait)
         {
             let mut oldest = self.waiting.remove(0);
             self.waiting_bytes -= oldest.bytes();
-            self.again(&mut oldest, Ticks(0), out, true);
+            self.again(&mut oldest, out, true);
         }
     }
     /// Lets go of all that waits: nothing more will come.
     pub(crate) fn give_up(&mut self, out: Out<'_>) {
-        self.mend(Ticks(0), out, true);
+        self.mend(out, true);
+    }
+    /// A ping, if one is due on this link; `last` is when the link's last one went.
+    pub(crate) fn ping(
+        &mut self,
+        now: Arrival,
+        last: &mut Option<Instant>,
+        period: Duration,
+    ) -> Option<ClockPing> {
+        let pause = self.clock.ping_pause(period);
+        if last.is_some_and(|last| now.at.saturating_duration_since(last) < pause) {
+            return None;
+        }
+        *last = Some(now.at);
+        Some(self.clock.ping(now))
     }
     /// An answer to a ping, which was sent at `sent_at`.
-    pub(crate) fn pong(&mut self, pong: &ClockPong, sent_at: Ticks, arrival: Arrival) {
-        // The device cannot have answered before it was asked, nor the host have asked after now.
-        if pong.host_unix_nanos <= arrival.unix_ns && pong.received_at() <= sent_at {
-            self.clock.sent(sent_at, arrival);
-            self.clock
-                .received(pong.host_unix_nanos, pong.received_at());
+    pub(crate) fn pong(
+        &mut self,
+        pong: &ClockPong,
+        sent_at: Ticks,
+        arrival: Arrival,
+        out: Out<'_>,
+    ) {
+        self.clock.answered(pong, sent_at, arrival);
+        self.settle(arrival.at, out);
+    }
+    /// Lets go of what waited for an answer to a ping, when it has come or nobody answers.
+    fn settle(&mut self, now: Instant, out: Out<'_>) {
+        if self.is_settling && !self.clock.is_settling(now) {
+            self.is_settling = false;
+            self.mend(out, false);
         }
+    }
+    /// Tells the earlier of two boots of a device that the later has begun. `new` was opened after `known`, but may
+    /// be of an earlier boot, whose spans were kept over the reset: epochs below 2^32 are taken for counts.
+    pub(crate) fn order(known: &mut Session, new: &mut Session) {
+        let (known_epoch, new_epoch) = (known.info.epoch.0, new.info.epoch.0);
+        if known_epoch > new_epoch && known_epoch <= u64::from(u32::MAX) {
+            new.clock.ended(known.opened);
+        } else {
+            known.clock.ended(new.opened);
+        }
+    }
+    /// Whether records wait for texts.
+    pub(crate) fn lacks_texts(&self) -> bool {
+        !self.waiting.is_empty()
     }
     /// What to acknowledge.
     pub(crate) fn next_missing(&self) -> u32 {
-        self.ack.next()
+        self.tracker.next_missing()
     }
     /// Adds this boot to the device's ledger.
     pub(crate) fn read(&self, ledger: &mut DeviceLedger) {

@@ -6,6 +6,8 @@
 use core::fmt;
 use std::sync::Arc;
 
+use crate::clock::{ATTRIBUTE_ERROR, ATTRIBUTE_ERROR_BOUND, ClockError};
+
 use spanlet::{SpanId, TraceId};
 pub use spanlet::{SpanKind, Status};
 
@@ -172,6 +174,19 @@ impl TraceSpan {
     /// End minus start in nanoseconds; 0 where the end lies before the start.
     pub fn duration_ns(&self) -> u64 {
         self.end_unix_ns.saturating_sub(self.start_unix_ns)
+    }
+
+    /// How far its times may be off by its device's clock, from the attributes that [`clock`](crate::clock) describes;
+    /// `None` where they say nothing, as those of services do.
+    #[must_use]
+    pub fn clock_error(&self) -> Option<ClockError> {
+        match attribute(&self.attributes, &[ATTRIBUTE_ERROR_BOUND, ATTRIBUTE_ERROR])? {
+            (ATTRIBUTE_ERROR_BOUND, AttributeValue::I64(ns)) => {
+                u64::try_from(*ns).ok().map(ClockError::Within)
+            }
+            (ATTRIBUTE_ERROR, _) => Some(ClockError::Unknown),
+            _ => None,
+        }
     }
 
     /// The value of the first of `keys` among the span's attributes, as text.

@@ -14,9 +14,11 @@ use super::text::{HumanDuration, columns, cut, escape, label, pad, wrap};
 use super::tree::{Attachment, TraceTree};
 
 mod bar;
+mod clocks;
 mod rows;
 
 use bar::Axis;
+use clocks::Apart;
 use rows::Row;
 
 /// Spaces before the total and before the self time.
@@ -146,6 +148,7 @@ struct Glyphs {
     error: &'static str,
     warning: &'static str,
     link: &'static str,
+    within: &'static str,
     ellipsis: &'static str,
     dot: &'static str,
     branch: &'static str,
@@ -174,6 +177,7 @@ const UNICODE: Glyphs = Glyphs {
     error: "✖ ",
     warning: "⚠ ",
     link: "⇠ link ",
+    within: "±",
     ellipsis: "…",
     dot: " · ",
     branch: "├ ",
@@ -200,6 +204,7 @@ const ASCII: Glyphs = Glyphs {
     error: "! ",
     warning: "? ",
     link: "<~ link ",
+    within: "+-",
     ellipsis: "...",
     dot: ", ",
     branch: "|-",
@@ -376,6 +381,9 @@ impl Picture<'_> {
             Attachment::ParentMissing => label.push(Style::Error, warning("parent missing")),
             Attachment::CycleBroken => label.push(Style::Error, warning("parents in a ring")),
         }
+        if let Some(apart) = Apart::of(self.tree, node, self.path.total_ns) {
+            label.push(Style::Dim, apart.mark(glyphs.within, look.ascii));
+        }
         let failed = n.span.status == Status::Error;
         if failed {
             label.push(Style::Error, glyphs.error.to_owned());
@@ -415,6 +423,11 @@ impl Picture<'_> {
         if events().any(|e| !is_exception(&e.name) && !is_retry(&e.name)) {
             parts.push(format!("{} event", glyphs.tick_event));
         }
+        let total_ns = self.path.total_ns;
+        let mut shown = rows.iter().filter_map(|r| r.node);
+        if shown.any(|n| Apart::of(self.tree, n, total_ns).is_some()) {
+            parts.push(format!("{} how far two clocks may be apart", glyphs.within));
+        }
         parts.join(", ")
     }
 
@@ -446,6 +459,14 @@ impl Picture<'_> {
                 let text = format!("{}dropped as duplicates: {n}", glyphs.warning);
                 self.say(out, Style::Dim, &text)?;
             }
+        }
+        let early = (nodes.iter().enumerate()).filter_map(|(i, n)| {
+            let apart = Apart::of(self.tree, i, self.path.total_ns)?;
+            (apart.early_ns != 0).then_some((n.span, apart))
+        });
+        for (span, apart) in early.take(ERROR_LINES) {
+            let text = apart.explanation(&safe(&label(span)), self.look.ascii);
+            self.say(out, Style::Dim, &text)?;
         }
         let failed = nodes.iter().filter(|n| n.span.status == Status::Error);
         for n in failed.clone().take(ERROR_LINES) {

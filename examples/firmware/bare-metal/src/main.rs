@@ -12,8 +12,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use cortex_m::peripheral::SYST;
 use cortex_m_rt::{entry, exception};
 use spanlet::drain::{Delivery, Drain};
-use spanlet::frame::{Epoch, Hello, Link, Message, ResourceEncoder};
-use spanlet::{AlwaysOn, DeviceIds, InlineBuf, KeyValue, RecordSource, Span, Tracer};
+use spanlet::frame::{Epoch, Hello, Link, ResourceEncoder};
+use spanlet::{AlwaysOn, DeviceIds, InlineBuf, KeyValue, RecordSource, Span, Tracer, Uplink};
 
 type DeviceTracer = Tracer<Counter, DeviceIds, AlwaysOn, 2048>;
 /// Room for eight entries: about six attributes.
@@ -73,12 +73,13 @@ fn read_sensor(n: u32, timer: &mut SYST) {
     }
 }
 
-/// Who the device is: the host's first frame.
-fn hello(drain: &mut Drain<512, 32>) -> bool {
+#[entry]
+fn main() -> ! {
+    TRACER.ids().set(DEVICE_ID, BOOT);
     let mut resource: ResourceEncoder<64> = ResourceEncoder::new();
-    let fits = resource.add("service.name", "spine");
-    fits & drain.message(&Message::Hello(Hello {
-        device_id: "spine-0001",
+    let mut well = resource.add("service.name", "meter");
+    let hello = Hello {
+        device_id: "meter-0001",
         build_id: env!("CARGO_PKG_VERSION").as_bytes(),
         tick_hz: Counter::HZ,
         capabilities: 0,
@@ -86,33 +87,25 @@ fn hello(drain: &mut Drain<512, 32>) -> bool {
         scope_version: env!("CARGO_PKG_VERSION"),
         scope_schema_url: "",
         resource: resource.attributes(),
-    }))
-}
-
-#[entry]
-fn main() -> ! {
-    TRACER.ids().set(DEVICE_ID, BOOT);
-    let (Some(mut peripherals), Some(mut records)) =
-        (cortex_m::Peripherals::take(), TRACER.records())
+    };
+    let (Some(mut peripherals), Some(records)) = (cortex_m::Peripherals::take(), TRACER.records())
     else {
         board::exit(false)
     };
+    let drain = Drain::new(Epoch(u64::from(BOOT)), Link::stream(), Delivery::OneWay);
+    let Ok(mut uplink) = Uplink::<_, 512, 32>::new(drain, records, hello) else {
+        board::exit(false)
+    };
     let mut uart = Uart::new();
-    let mut drain: Drain<512, 32> =
-        Drain::new(Epoch(u64::from(BOOT)), Link::stream(), Delivery::OneWay);
-    let mut well = hello(&mut drain);
     for n in 0..3 {
         read_sensor(n, &mut peripherals.SYST);
-        well &= drain
-            .drain(&mut records, &mut uart, TRACER.clock(), u32::MAX)
-            .is_ok();
+        // Idle until the next reading: time to send.
+        let Ok(_) = uplink.send(&mut uart, TRACER.clock(), u32::MAX);
     }
     // The last counters, for the host's ledger.
-    drain.heartbeat();
-    well &= drain
-        .drain(&mut records, &mut uart, TRACER.clock(), u32::MAX)
-        .is_ok();
-    let counters = records.counters();
+    uplink.heartbeat();
+    let Ok(_) = uplink.send(&mut uart, TRACER.clock(), u32::MAX);
+    let counters = uplink.records().counters();
     well &= counters.open() == 0 && counters.started == counters.recorded;
     board::print(if well {
         c"3 readings sent, no span lost\n"
