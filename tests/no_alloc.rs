@@ -12,9 +12,11 @@ use core::cell::Cell;
 use core::hint::black_box;
 use std::alloc::System;
 
+use spanlet::boundary::{TaskTrace, Traced};
 use spanlet::context::propagator::{extract_w3c, inject_w3c};
 use spanlet::context::{
-    B3, Baggage, BaggageBuf, FixedCarrier, TraceState, TraceStateBuf, binary, traceparent,
+    AllowedBaggage, B3, Baggage, BaggageBuf, CanReassembly, FixedCarrier, TraceState,
+    TraceStateBuf, TraceStateText, binary, can, coap, compact, mqtt, traceparent,
 };
 use spanlet::drain::{Delivery, Drain};
 use spanlet::frame::{
@@ -176,6 +178,27 @@ fn context() {
             .len()
     });
     hot.call("binary", || binary::decode(&binary::encode(black_box(&cx))));
+    hot.call("compact", || {
+        compact::decode(&compact::encode(black_box(&cx)))
+    });
+    hot.call("CAN", || {
+        let mut receiver = CanReassembly::new();
+        can::split(black_box(&cx), 1).fold(None, |_, f| receiver.feed(f.as_bytes()).ok())
+    });
+    hot.call("CoAP", || {
+        let mut message = [0; 64];
+        message[..6].copy_from_slice(&[0x40, 1, 0, 7, 0xb1, b'a']);
+        let len = coap::inject(&mut message, 6, coap::TRACE_CONTEXT, black_box(&cx)).unwrap();
+        coap::extract(&message[..len], coap::TRACE_CONTEXT)
+    });
+    hot.call("MQTT 5", || {
+        let mut buffer = [0; 128];
+        let mut user = mqtt::UserProperties::new(&mut buffer);
+        let (state, baggage) = (TraceStateText::default(), AllowedBaggage::default());
+        inject_w3c(&mut user, black_box(&cx), state, baggage).unwrap();
+        let properties = mqtt::Properties::parse(user.as_bytes()).unwrap();
+        extract_w3c(&properties).span_context
+    });
     hot.call("B3", || B3::parse_single(black_box(b3.as_str().as_bytes())));
     hot.call("extract, inject", || {
         let extracted = extract_w3c(black_box(&headers));
@@ -317,6 +340,54 @@ fn spans_and_otlp() {
     let mut small = [0; 16];
     hot.call("OTLP, no room", || {
         OtlpEncoder::new(&mut small, &resource, &scope, anchor).is_err()
+    });
+}
+
+#[test]
+fn boundaries() {
+    let mut hot = HotPath::default();
+    let tracer: TestTracer = TestTracer::new();
+    hot.call("a traced stream", || {
+        use embedded_io::{Read, Write};
+        tracer.clear();
+        let mut buffer = [0; 4];
+        let mut sink = Traced::new(&mut buffer[..], &tracer).named("uart");
+        let written = (sink.write_all(b"abcd"), sink.write_all(b"e").is_err());
+        let mut source = Traced::new(&b"ab"[..], &tracer);
+        (written, source.read(&mut [0; 4]))
+    });
+    struct Nobody;
+    impl embedded_hal::i2c::ErrorType for Nobody {
+        type Error = embedded_hal::i2c::ErrorKind;
+    }
+    impl embedded_hal_async::i2c::I2c for Nobody {
+        async fn transaction(
+            &mut self,
+            _: u8,
+            _: &mut [embedded_hal::i2c::Operation<'_>],
+        ) -> Result<(), Self::Error> {
+            Err(embedded_hal::i2c::ErrorKind::Bus)
+        }
+    }
+    hot.call("a traced bus", || {
+        use embedded_hal_async::i2c::I2c;
+        tracer.clear();
+        let mut i2c = Traced::new(Nobody, &tracer);
+        let mut read = [0; 2];
+        let call = core::pin::pin!(i2c.write_read(1, &[2], &mut read));
+        let mut cx = core::task::Context::from_waker(std::task::Waker::noop());
+        call.poll(&mut cx).is_ready()
+    });
+    static TASKS: TaskTrace<&Tracer<ManualClock, DeviceIds, AlwaysOn, 16384>> =
+        TaskTrace::new(&TRACER, 0);
+    hot.call("a slow poll", || {
+        let _ = TASKS.name(2, "task");
+        TASKS.poll_start(1);
+        TASKS.task_exec_begin(1, 2);
+        let task = TASKS.current_task();
+        TASKS.task_exec_end(1, 2);
+        TASKS.executor_idle(1);
+        task
     });
 }
 

@@ -1,7 +1,8 @@
 //! Read-modify-write of one word, from tasks, threads and interrupts: compare-and-swap where the target
-//! has it, a critical section of a few instructions where it has none (thumbv6m, riscv32imc).
+//! has it, a critical section of a few instructions where it has none (thumbv6m, riscv32imc), and in tests that run as
+//! such a target does (`--cfg no_cas`).
 
-#[cfg(target_has_atomic = "32")]
+#[cfg(all(target_has_atomic = "32", not(no_cas)))]
 mod backend {
     use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -23,7 +24,7 @@ mod backend {
     }
 }
 
-#[cfg(not(target_has_atomic = "32"))]
+#[cfg(any(not(target_has_atomic = "32"), no_cas))]
 mod backend {
     use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 

@@ -160,14 +160,14 @@ pub fn set_global_tracer(tracer: &'static dyn DynRecorder) -> Result<(), Already
     Ok(())
 }
 
-#[cfg(target_has_atomic = "8")]
+#[cfg(all(target_has_atomic = "8", not(no_cas)))]
 fn begin() -> bool {
     // ORDERING: only who gets it writes, and publishes with SET.
     STATE
         .compare_exchange(EMPTY, BUSY, Ordering::Relaxed, Ordering::Relaxed)
         .is_ok()
 }
-#[cfg(not(target_has_atomic = "8"))]
+#[cfg(any(not(target_has_atomic = "8"), no_cas))]
 fn begin() -> bool {
     critical_section::with(|_| {
         // ORDERING: the section keeps others out.

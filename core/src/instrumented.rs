@@ -8,7 +8,7 @@
 //!
 //! What is current is ids and flags, not trace state, which has no bound that a device could set aside. A child
 //! of the current context starts without; [`SpanBuilder::parent`](crate::SpanBuilder::parent) with the span
-//! itself, or with what was extracted, hands it on.
+//! itself, dropped by its sampler or not, or with what was extracted, hands it on.
 
 use crate::context::SpanContext;
 use crate::recorder::Recorder;

@@ -1,7 +1,8 @@
 //! Trace context: what travels between processes so that their spans form one tree.
 //!
-//! Read on in this order: [`traceparent`], [`tracestate`], [`baggage`], the other formats [`binary`] and
-//! [`b3`], the fields of a message as [`carrier`], and all of it together in [`propagator`].
+//! Read on in this order: [`traceparent`], [`tracestate`], [`baggage`], the other formats [`binary`], [`compact`] and
+//! [`b3`], the fields of a message as [`carrier`], and all of it together in [`propagator`]; then what small links
+//! carry it in, [`can`], [`coap`] and [`mqtt`].
 //!
 //! Input: header values, as they came. Output: a [`SpanContext`] and the borrowed or owned forms of
 //! `tracestate` and `baggage`. Bound: fixed sizes throughout; malformed input costs a request nothing
@@ -23,19 +24,29 @@ mod baggage_buf;
 
 pub mod binary;
 
+pub mod compact;
+
 pub mod b3;
 
 pub mod carrier;
 
 pub mod propagator;
 
+pub mod can;
+pub mod coap;
+pub mod mqtt;
+
 pub use b3::{B3, B3Error, B3Headers, B3Sampling, B3Text};
 pub use baggage::{Baggage, BaggageEntry, BaggageProperty};
 pub use baggage_buf::{AllowedBaggage, BaggageBuf, BaggageError};
 pub use binary::BinaryError;
+pub use can::{CanError, CanReassembly};
 pub use carrier::{Carrier, CarrierFull, CarrierMut, FixedCarrier};
+pub use coap::CoapError;
+pub use compact::CompactError;
 pub use flags::TraceFlags;
 pub use id::{SpanId, TraceId};
+pub use mqtt::MqttError;
 pub use otel_state::OtelTraceState;
 pub use percent::PercentDecoded;
 pub use propagator::{ExtractError, Extracted, Propagator, Propagators};

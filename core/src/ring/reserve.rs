@@ -28,15 +28,16 @@ mod sealed {
 pub struct NativeCas;
 
 /// A `critical_section` of a load, a compare and a store. For targets without compare-and-swap (thumbv6m,
-/// riscv32imc); needs the binary's `critical-section` provider.
+/// riscv32imc); needs the binary's `critical-section` provider, which where several cores record must keep all of them
+/// out.
 #[derive(Clone, Copy, Debug)]
 pub struct CriticalSection;
 
 /// [`NativeCas`] on this target.
-#[cfg(target_has_atomic = "ptr")]
+#[cfg(all(target_has_atomic = "ptr", not(no_cas)))]
 pub type DefaultReserve = NativeCas;
 /// [`CriticalSection`] on this target, which has no compare-and-swap.
-#[cfg(not(target_has_atomic = "ptr"))]
+#[cfg(any(not(target_has_atomic = "ptr"), no_cas))]
 pub type DefaultReserve = CriticalSection;
 
 #[cfg(target_has_atomic = "ptr")]

@@ -58,7 +58,7 @@ impl<R: Recorder, B: SpanBuf> ParentContext for Span<R, B> {
     }
     #[inline(always)]
     fn trace_state(&self) -> Option<&str> {
-        if self.pos == OFF || self.word(META) & META_HAS_TEXT == 0 {
+        if self.word(META) & META_HAS_TEXT == 0 {
             return None;
         }
         self.own_trace_state()
@@ -210,6 +210,19 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
         let [high, low] = trace_id.to_words();
         let ids = [high, low, span_id.to_word()];
         if matches!(sampling.decision, SamplingDecision::Drop) {
+            if let Some(trace_state) = self.trace_state
+                && !trace_state.is_empty()
+            {
+                let extras = Extras {
+                    scope: None,
+                    trace_state: self.trace_state,
+                    threshold: sampling.threshold,
+                    write_state: write_state(sampling.threshold),
+                    attributes: &[],
+                    links: &[],
+                };
+                return Span::not_recording_with(rec, bits, ids, &extras);
+            }
             return Span::not_recording(rec, bits, ids);
         }
         let mut parent_word = 0;
@@ -243,12 +256,7 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
                     scope,
                     trace_state: self.trace_state,
                     threshold: sampling.threshold,
-                    // By pointer, chosen here: with a sampler that never sets a threshold the code that edits
-                    // trace states (12 KiB on an M0) is not linked.
-                    write_state: match sampling.threshold {
-                        ThresholdUpdate::Keep => Span::keep_trace_state,
-                        _ => Span::update_trace_state,
-                    },
+                    write_state: write_state(sampling.threshold),
                     attributes: self.attributes,
                     links: self.links,
                 },
@@ -262,6 +270,18 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
     #[inline(never)]
     fn start_root<B: SpanBuf>(self) -> Span<R, B> {
         self.root().start()
+    }
+}
+
+/// By pointer, chosen where the sampler is known: with one that never sets a threshold the code that edits trace
+/// states (12 KiB on an M0) is not linked.
+#[inline(always)]
+fn write_state<R: Recorder, B: SpanBuf>(
+    threshold: ThresholdUpdate,
+) -> fn(&mut Span<R, B>, &str, ThresholdUpdate) {
+    match threshold {
+        ThresholdUpdate::Keep => Span::keep_trace_state,
+        _ => Span::update_trace_state,
     }
 }
 
@@ -334,6 +354,18 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
             dropped: MaybeUninit::uninit(),
             buf: B::new(),
         }
+    }
+    /// A span that its sampler has dropped, with the trace state that goes on from its parent, if it fits.
+    #[cold]
+    #[inline(never)]
+    fn not_recording_with(rec: R, meta: u64, ids: [u64; 3], extras: &Extras<'_, R, B>) -> Self {
+        let mut span = Span::not_recording(rec, meta, ids);
+        span.pos = 0;
+        span.begin_with(extras);
+        // INVARIANT: no more than the buffer's words, below 2^15.
+        span.left[PASSED_ON] = u16::try_from(span.pos).unwrap_or(0);
+        span.pos = OFF;
+        span
     }
     /// A span that records nothing and has the context of its parent, or an invalid one.
     #[inline(always)]

@@ -225,7 +225,11 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     }
     /// A text of the span.
     pub(super) fn text_of(&self, wanted: TextKind) -> Option<&str> {
-        let words = self.buf.words().get(..self.pos as usize)?;
+        let len = match self.pos {
+            OFF => usize::from(self.left[PASSED_ON]),
+            pos => pos as usize,
+        };
+        let words = self.buf.words().get(..len)?;
         // SAFETY: as in `find`.
         let mut entries = unsafe {
             Entries::of(core::slice::from_raw_parts(

@@ -21,7 +21,8 @@ use core::mem::MaybeUninit;
 /// An open span. It ends when it is dropped, or by [`end`](Span::end).
 ///
 /// `R` finds the recorder, `B` holds the entries. A span that its sampler dropped records nothing and
-/// still has a [`context`](Span::context) to propagate; each setter on it costs one comparison.
+/// still has a [`context`](Span::context) to propagate, and its parent's trace state; each setter on it costs one
+/// comparison.
 ///
 /// Setters take `&mut self`: a builder by value would copy the buffer. A span may move to another thread
 /// if its recorder may; two threads cannot use one span at once, and need not: they take its context and
@@ -69,6 +70,8 @@ pub struct Span<R: Recorder, B: SpanBuf> {
 const ATTRIBUTES: usize = 0;
 const EVENTS: usize = 1;
 const LINKS: usize = 2;
+/// In [`Span::left`](Span) of a dropped span: words of entries that it passes on. Otherwise 0.
+const PASSED_ON: usize = 3;
 
 /// See [`Span::seen`](Span).
 const CAREFUL: u64 = 1 << 63;

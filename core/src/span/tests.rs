@@ -412,6 +412,40 @@ fn trace_state_and_scope_are_recorded_and_inherited() {
     });
 }
 
+/// What a dropped span passes on to its children and to outgoing calls, and nothing of it recorded.
+#[test]
+fn a_dropped_span_hands_the_trace_state_on() {
+    struct Remote(SpanContext, &'static str);
+    impl ParentContext for Remote {
+        fn span_context(&self) -> Option<SpanContext> {
+            Some(self.0.remote())
+        }
+        fn trace_state(&self) -> Option<&str> {
+            Some(self.1)
+        }
+    }
+    let tracer = TestTracer::<_, 64>::with_sampler(crate::AlwaysOff);
+    let cx = (&tracer).span("root").start::<InlineBuf<16>>().context();
+    let remote = Remote(cx, "vendor=1");
+    let mut dropped: Span<_, InlineBuf<16>> = tracer.span("dropped").parent(&remote).start();
+    assert!(!dropped.is_recording());
+    dropped.set_attribute("k", 1).add_event("e", &[]);
+    dropped.update_name("other").set_error("no");
+    dropped.end();
+    assert_eq!(dropped.trace_state(), Some("vendor=1"));
+    let child: Span<_, InlineBuf<16>> = tracer.span("child").parent(&dropped).start();
+    assert_eq!(child.trace_state(), Some("vendor=1"));
+    drop((child, dropped));
+    // Without room, and without one, there is none.
+    let long = "vendor=0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
+    for state in [long, ""] {
+        let remote = Remote(cx, state);
+        let span: Span<_, InlineBuf<16>> = tracer.span("s").parent(&remote).start();
+        assert_eq!(span.trace_state(), None);
+    }
+    tracer.with_spans(|spans| assert!(spans.is_empty()));
+}
+
 #[test]
 fn sizes() {
     assert!(size_of::<Span<&Tracer, InlineBuf<20>>>() <= 128 + 160);
