@@ -5,6 +5,7 @@ mod devices;
 
 use devices::{Device, device, tracer, wait_until, work};
 use spanlet::drain::{Delivery, RecordSource};
+use spanlet::frame::Hello;
 use spanlet_std::receiver::{Gateway, GatewayLedger};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -112,6 +113,7 @@ fn a_bridge_that_comes_and_goes_loses_nothing_acknowledged() {
     let gateway = Gateway::builder().start().unwrap();
     let tracer = tracer(31);
     let mut probe = device("probe", 1, ACKNOWLEDGED, tracer);
+    probe.capabilities &= Hello::ACKNOWLEDGED;
     let mut server = RttServer::start();
     let connector = gateway.connect(&server.address.to_string()).unwrap();
     server.wait_for_client();

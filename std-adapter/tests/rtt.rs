@@ -14,6 +14,7 @@ use embedded_hal_async::delay::DelayNs;
 use embedded_io_async::{ErrorType, Read as _, Write as _};
 use rtt_target::{ChannelMode, DownChannel, UpChannel};
 use spanlet::drain::{Delivery, RecordSource};
+use spanlet::frame::Hello;
 use spanlet_std::receiver::{Arrival, Gateway, GatewayLedger, LinkReceiver};
 use spanlet_transports::{RttDown, RttReader, RttUp, RttWriter};
 use std::sync::atomic::AtomicBool;
@@ -256,6 +257,7 @@ fn everything_arrives(channel: &mut UpChannel, back: &mut DownChannel, up: Probe
         resend_after_ticks: 1_000_000,
     };
     let mut board = device("board", 1, delivery, tracer);
+    board.capabilities &= Hello::ACKNOWLEDGED;
     let mut writer = RttWriter::new(Up(channel), HostDelay);
     let mut reader = RttReader::new(Down(back), HostDelay);
     std::thread::scope(|scope| {
