@@ -101,7 +101,7 @@ impl<S: PacketSink, D: DelayNs> Write for PacketWriter<S, D> {
         if self.is_cut {
             self.send(&[0]).await?;
         }
-        let max = self.sink.max_packet_len();
+        let max = self.sink.max_packet_len().max(1);
         let packet = bytes.get(..max).unwrap_or(bytes);
         self.send(packet).await?;
         self.is_last_full = packet.len() == max;

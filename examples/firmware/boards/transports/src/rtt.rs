@@ -59,7 +59,7 @@ impl<C, D> ErrorType for RttWriter<C, D> {
 impl<C: RttUp, D: DelayNs> Write for RttWriter<C, D> {
     /// Takes all of `bytes` unless they are more than the channel holds.
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        let room = self.channel.capacity().saturating_sub(1);
+        let room = self.channel.capacity().saturating_sub(1).max(1);
         let part = bytes.get(..room).unwrap_or(bytes);
         let mut pause_ms = LOOK_MS;
         while !self.channel.write_all_or_nothing(part) {
