@@ -3,10 +3,11 @@
 //! Input: `POST /devices/{device_id}/commands` with a `traceparent` and the device's bytes as the body. Output: the
 //! command on the device's link; 202, or why not. Bound: one request at a time.
 
+use crate::intake::Intake;
 use crate::output::CliError;
 use spanlet::ParentContext;
 use spanlet_std::propagation::{Context, TinyHttpFields};
-use spanlet_std::receiver::{CommandError, FrameReceiver, MAX_PAYLOAD_BYTES};
+use spanlet_std::receiver::{CommandError, Gateway, MAX_PAYLOAD_BYTES};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,21 +25,21 @@ pub(crate) fn check(address: SocketAddr, allow_remote: bool) -> Result<(), CliEr
 }
 
 /// Serves until the process ends.
-pub(crate) fn serve(address: SocketAddr, receiver: &Arc<FrameReceiver>) -> Result<(), CliError> {
+pub(crate) fn serve(address: SocketAddr, intake: &Arc<Intake>) -> Result<(), CliError> {
     let error = |cause: &dyn core::fmt::Display| {
         CliError::Other(format!("cannot take commands at {address}: {cause}"))
     };
     let server = Server::http(address).map_err(|cause| error(&cause))?;
     eprintln!("commands to devices at http://{}", server.server_addr());
-    let receiver = Arc::downgrade(receiver);
+    let intake = Arc::downgrade(intake);
     std::thread::Builder::new()
         .name("spanlet-control".into())
         .spawn(move || {
             for mut request in server.incoming_requests() {
-                let Some(receiver) = receiver.upgrade() else {
+                let Some(intake) = intake.upgrade() else {
                     return;
                 };
-                let (status, text) = match answer(&mut request, &receiver) {
+                let (status, text) = match answer(&mut request, intake.gateway()) {
                     Ok(()) => (202, String::new()),
                     Err((status, text)) => (status, text + "\n"),
                 };
@@ -50,7 +51,7 @@ pub(crate) fn serve(address: SocketAddr, receiver: &Arc<FrameReceiver>) -> Resul
     Ok(())
 }
 
-fn answer(request: &mut Request, receiver: &FrameReceiver) -> Result<(), (u16, String)> {
+fn answer(request: &mut Request, gateway: &Gateway) -> Result<(), (u16, String)> {
     let path = request.url().split('?').next().unwrap_or_default();
     let device_id = path
         .strip_prefix("/devices/")
@@ -71,7 +72,7 @@ fn answer(request: &mut Request, receiver: &FrameReceiver) -> Result<(), (u16, S
     let limit = MAX_PAYLOAD_BYTES as u64 + 1;
     (request.as_reader().take(limit).read_to_end(&mut payload))
         .map_err(|error| (400, error.to_string()))?;
-    let sent = receiver.gateway().command(&device_id, &caller, &payload);
+    let sent = gateway.command(&device_id, &caller, &payload);
     sent.map_err(|error| {
         let status = match error {
             CommandError::UnknownDevice => 404,

@@ -1,15 +1,17 @@
-//! `spanlet gateway`: devices over TCP → OTLP, JSON lines, waterfalls.
+//! `spanlet gateway`: devices over TCP and standard input → OTLP, JSON lines, waterfalls.
 //!
 //! Input: frames of devices. Output: spans to a collector, a file, the terminal; on standard error a line now and
-//! then, and the ledger at the end. Bound: the gateway's. Ends on Ctrl-C or SIGTERM, with what it has sent out.
+//! then, and the ledger at the end. Bound: the gateway's. Ends on Ctrl-C or SIGTERM, or with standard input where that
+//! is all there is, with what it has sent out.
 
 use crate::control;
+use crate::intake::{Intake, IntakeArgs};
 use crate::output::{CliError, LookArgs, Printer};
 use clap::{ArgGroup, Args};
 use spanlet_std::clock::ClockConfig;
 use spanlet_std::config::{Config, Endpoint};
 use spanlet_std::export::OtlpHttpBuilder;
-use spanlet_std::receiver::{BindError, FrameReceiver, Gateway, GatewayLedger};
+use spanlet_std::receiver::{Gateway, GatewayLedger};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -31,6 +33,8 @@ Examples:
   spanlet gateway --waterfall                            each trace on the terminal
   spanlet gateway --json spans.jsonl --listen [::1]:9000
   spanlet gateway --json - | jq '{name, startTimeUnixNano, attributes}'
+  spanlet gateway --waterfall --connect localhost:9090   to a bridge that listens, as OpenOCD's RTT server does
+  spanlet gateway --waterfall --stdin < /dev/ttyACM0     a serial port (after `stty -F /dev/ttyACM0 raw`)
 
 Devices connect over TCP and send frames (core/WIRE.md). Headers, timeout, compression and certificates for the
 collector come from the OTEL_EXPORTER_OTLP_* variables.
@@ -39,12 +43,8 @@ Times of devices are mapped to this machine's clock. Each span says by how much 
 spanlet.clock.error_bound_ns, or spanlet.clock.error = unknown where nothing bounds the link's delay."
 )]
 pub(crate) struct GatewayArgs {
-    /// Where devices connect to
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4319")]
-    listen: SocketAddr,
-    /// Lets other machines connect: frames are neither encrypted nor authenticated
-    #[arg(long)]
-    allow_remote: bool,
+    #[command(flatten)]
+    intake: IntakeArgs,
     /// Takes commands to devices over HTTP: POST /devices/{device_id}/commands, with a traceparent header
     #[arg(long, value_name = "ADDRESS:PORT")]
     control: Option<SocketAddr>,
@@ -113,7 +113,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
     let waterfall = args.waterfall.then(|| args.look.waterfall());
     let mut builder = Gateway::builder()
-        .allow_remote(args.allow_remote)
+        .allow_remote(args.intake.allow_remote)
         .export_device_id(args.device_id)
         .clock(args.clock.config())
         .ping_every(args.clock.ping_every);
@@ -131,7 +131,7 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
         });
     }
     if let Some(address) = args.control {
-        control::check(address, args.allow_remote)?;
+        control::check(address, args.intake.allow_remote)?;
     }
     let (stop, stopped) = channel();
     ctrlc::set_handler(move || {
@@ -139,17 +139,9 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
         let _ = stop.send(());
     })
     .map_err(|cause| CliError::Other(format!("cannot wait for signals: {cause}")))?;
-    let receiver = builder.bind(args.listen).map_err(|error| match error {
-        BindError::NotLoopback(address) => CliError::Other(format!(
-            "{address} can be reached from other machines, and frames are neither encrypted nor authenticated: \
-             add --allow-remote if that is meant"
-        )),
-        error => CliError::Other(format!("cannot listen at {}: {error}", args.listen)),
-    })?;
-    eprintln!("listening at {}", receiver.local_addr());
-    let receiver = Arc::new(receiver);
+    let intake = Arc::new(Intake::start(builder, &args.intake)?);
     if let Some(address) = args.control {
-        control::serve(address, &receiver)?;
+        control::serve(address, &intake)?;
     }
 
     let mut reports = Reports::new(args.stats);
@@ -159,16 +151,16 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => break Ok(()),
         }
         let done = lock().turn();
-        if done.is_err() {
+        if done.is_err() || intake.is_finished() {
             break done;
         }
-        reports.turn(&receiver);
+        reports.turn(&intake);
     };
-    let ledger = receiver.shutdown(SHUTDOWN);
+    let (ledger, errors) = intake.shutdown(SHUTDOWN);
     let printed = printed.and_then(|()| lock().finish());
     print_ledger(&ledger);
-    for error in receiver.gateway().last_errors() {
-        eprintln!("last error of the collector: {error}");
+    for error in errors {
+        eprintln!("{error}");
     }
     printed?;
     match ledger.total().missing() {
@@ -211,18 +203,18 @@ impl Reports {
             seen: GatewayLedger::default(),
         }
     }
-    fn turn(&mut self, receiver: &FrameReceiver) {
+    fn turn(&mut self, intake: &Intake) {
         if self.every.is_zero() || self.last.elapsed() < self.every {
             return;
         }
         self.last = Instant::now();
-        let ledger = receiver.ledger();
+        let ledger = intake.gateway().ledger();
         if ledger == self.seen {
             return;
         }
-        let (devices, connections) = (ledger.devices.len(), receiver.connections());
-        let (total, intake) = (ledger.total(), ledger.intake);
-        eprintln!("{devices} devices ({connections} connected): {total}; {intake}");
+        let (devices, connections) = (ledger.devices.len(), intake.connections());
+        let (total, came) = (ledger.total(), ledger.intake);
+        eprintln!("{devices} devices ({connections} connected): {total}; {came}");
         self.seen = ledger;
     }
 }

@@ -10,6 +10,7 @@ mod control;
 mod decode;
 mod demo;
 mod gateway;
+mod intake;
 
 use clap::{Parser, Subcommand};
 use output::CliError;

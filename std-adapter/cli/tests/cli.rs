@@ -12,7 +12,7 @@ use spanlet_std::clock::ClockError;
 use spanlet_std::receiver::otlp_http::{Answer, OtlpHttpReceiver};
 use spanlet_std::trace::{AttributeValue, read_json_lines};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -401,6 +401,76 @@ fn a_gateway_states_how_far_off_times_of_a_device_may_be() {
         "{stderr}"
     );
     std::fs::remove_file(&json).unwrap();
+}
+
+#[test]
+fn a_gateway_reads_standard_input_to_its_end() {
+    let mut child = spanlet(&["gateway", "--json=-", "--stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    for piece in std::fs::read(golden("capture.bin")).unwrap().chunks(97) {
+        input.write_all(piece).unwrap();
+    }
+    drop(input);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = child.wait_with_output().unwrap();
+    let err = text(&stderr);
+    assert_eq!(status.code(), Some(0), "{err}");
+    assert_eq!(read_json_lines(text(&stdout)).unwrap().len(), 10);
+    assert!(err.contains("12 started = 10 exported"), "{err}");
+    assert!(!err.contains("listening"), "{err}");
+}
+
+#[test]
+fn a_gateway_goes_to_bridges_that_listen() {
+    let bridge = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, gone) = (bridge.local_addr().unwrap(), nobody.local_addr().unwrap());
+    drop(nobody);
+    let (connect, also) = (format!("--connect={address}"), format!("--connect={gone}"));
+    let mut child = spanlet(&["gateway", "--json=-", "--stats=1", &connect, &also])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut board, _) = bridge.accept().unwrap();
+    for piece in std::fs::read(golden("capture.bin")).unwrap().chunks(41) {
+        board.write_all(piece).unwrap();
+    }
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut says = |what: &str| {
+        let (mut said, mut line) = (String::new(), String::new());
+        while stderr.read_line(&mut line).unwrap() != 0 {
+            said += &line;
+            if line.contains(what) {
+                return;
+            }
+            line.clear();
+        }
+        panic!("{said}");
+    };
+    says(&format!("connecting to {address}"));
+    says("1 devices (1 connected): 12 started = 10 exported");
+    // Its port is open, nothing is said on it any more, and Ctrl-C ends the gateway all the same.
+    let running = Running {
+        child,
+        address,
+        stderr,
+    };
+    let (out, err) = running.end("-INT");
+    assert_eq!(read_json_lines(&out).unwrap().len(), 10);
+    assert!(
+        err.contains(&format!("{gone}: ")),
+        "says who is not there: {err}"
+    );
+    assert!(err.contains("attempts to connect failed"), "{err}");
 }
 
 #[test]

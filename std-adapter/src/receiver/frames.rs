@@ -238,25 +238,34 @@ impl Drop for Open {
     }
 }
 
-fn serve(mut stream: TcpStream, peer: SocketAddr, state: &State, shared: &Arc<Shared>) {
-    let mut link = super::LinkReceiver::new(shared.clone(), &peer.ip().to_string(), Link::stream());
+fn serve(stream: TcpStream, peer: SocketAddr, state: &State, shared: &Arc<Shared>) {
+    let link = super::LinkReceiver::new(shared.clone(), &peer.ip().to_string(), Link::stream());
+    converse(stream, link, &state.stopping);
+}
+
+/// Takes what comes over `stream` and answers, until it ends or `stopping` is set. Whether anything came.
+pub(super) fn converse(
+    mut stream: TcpStream,
+    mut link: super::LinkReceiver,
+    stopping: &AtomicBool,
+) -> bool {
     let settings = [
         stream.set_nodelay(true),
         stream.set_read_timeout(Some(TURN)),
         stream.set_write_timeout(Some(WRITE_TIMEOUT)),
     ];
     let Ok(writer) = stream.try_clone() else {
-        return;
+        return false;
     };
     if settings.iter().any(Result::is_err) {
-        return;
+        return false;
     }
     link.set_writer(writer);
     let mut buffer = vec![0; READ_BYTES];
-    let mut last_until = None;
+    let (mut last_until, mut has_come) = (None, false);
     loop {
         // ORDERING: see `shutdown`.
-        let is_last = state.stopping.load(Ordering::Relaxed);
+        let is_last = stopping.load(Ordering::Relaxed);
         if is_last
             && *last_until.get_or_insert_with(|| Instant::now() + LAST_WORDS) < Instant::now()
         {
@@ -264,7 +273,10 @@ fn serve(mut stream: TcpStream, peer: SocketAddr, state: &State, shared: &Arc<Sh
         }
         match stream.read(&mut buffer) {
             Ok(0) => break,
-            Ok(n) => link.feed(buffer.get(..n).unwrap_or_default(), Arrival::now()),
+            Ok(n) => {
+                has_come = true;
+                link.feed(buffer.get(..n).unwrap_or_default(), Arrival::now());
+            }
             Err(error) if is_wait(error.kind()) => {
                 if is_last {
                     break;
@@ -279,6 +291,7 @@ fn serve(mut stream: TcpStream, peer: SocketAddr, state: &State, shared: &Arc<Sh
     }
     // The device may have gone already.
     let _ = stream.shutdown(Shutdown::Both);
+    has_come
 }
 
 fn is_wait(kind: ErrorKind) -> bool {

@@ -161,6 +161,8 @@ pub struct IntakeLedger {
     pub connections: u64,
     /// Connections refused because there were too many.
     pub connections_refused: u64,
+    /// Attempts to connect to a bridge that failed.
+    pub connects_failed: u64,
 }
 
 /// All devices, and what came in.
@@ -247,6 +249,7 @@ impl fmt::Display for IntakeLedger {
             (self.too_many_devices, "of too many devices"),
             (self.texts_refused, "texts refused"),
             (self.connections_refused, "connections refused"),
+            (self.connects_failed, "attempts to connect failed"),
         ] {
             if n != 0 {
                 write!(f, ", {n} {what}")?;

@@ -1,7 +1,8 @@
 //! What comes in from outside this process.
 //!
 //! Devices: bytes of a link → [`LinkReceiver`] (frames) → session of device and boot (texts, duplicates, losses,
-//! time) → [`DeviceSpan`] → sinks and exporters of the [`Gateway`]. [`FrameReceiver`] does this for TCP.
+//! time) → [`DeviceSpan`] → sinks and exporters of the [`Gateway`]. [`FrameReceiver`] does this for TCP,
+//! [`Gateway::connect`] for bridges that listen themselves.
 //! Records are told from duplicates by device, epoch and sequence for as long as the gateway runs, over all links of a
 //! device. One that was restarted gets again what it had taken and whose acknowledgement was lost, at most what the
 //! device keeps; what was acknowledged before shows in its ledger as acknowledged elsewhere.
@@ -20,11 +21,13 @@ mod gateway;
 mod fragments;
 mod link;
 
+mod connect;
 mod frames;
 
 mod ledger;
 
 pub use crate::clock::{Arrival, ClockConfig, ClockError};
+pub use connect::Connector;
 pub use device::{DeviceInfo, DeviceSpan};
 pub use down::{CommandError, MAX_PAYLOAD_BYTES};
 pub use frames::{BindError, FrameReceiver};

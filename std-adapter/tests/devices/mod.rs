@@ -4,7 +4,7 @@
 use embedded_io::ErrorType;
 use spanlet::drain::{Delivery, Drain, RecordSource};
 use spanlet::frame::{
-    Body, DeviceCounters, Epoch, Frame, Hello, Link, Message, Progress, ResourceEncoder,
+    Body, ClockPong, DeviceCounters, Epoch, Frame, Hello, Link, Message, Progress, ResourceEncoder,
     StreamDecoder,
 };
 use spanlet::{
@@ -195,7 +195,22 @@ impl<S: RecordSource> Device<S> {
         let Ok(n) = link.read(&mut buffer) else {
             return;
         };
-        let (mut input, mut pongs, mut hello) = (&buffer[..n], Vec::new(), false);
+        let (hello, pongs) = self.take(&buffer[..n]);
+        if hello {
+            self.hellos_wanted += 1;
+            self.send();
+            self.hello();
+            self.send();
+        }
+        for pong in pongs {
+            self.send();
+            assert!(self.drain.message(&Message::ClockPong(pong)));
+            self.send();
+        }
+    }
+    /// Takes bytes from the gateway. Whether it asks for a hello, and what its pings are to be answered with.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> (bool, Vec<ClockPong>) {
+        let (mut input, mut pongs, mut hello) = (bytes, Vec::new(), false);
         while let Progress::Frame(frame) = self.decoder.feed(&mut input) {
             // Damaged on the way.
             let Ok(frame) = Frame::parse(frame) else {
@@ -212,17 +227,7 @@ impl<S: RecordSource> Device<S> {
             let now = HostMicros.now();
             pongs.extend(self.drain.handle_frame(&mut self.source, &frame, now));
         }
-        if hello {
-            self.hellos_wanted += 1;
-            self.send();
-            self.hello();
-            self.send();
-        }
-        for pong in pongs {
-            self.send();
-            assert!(self.drain.message(&Message::ClockPong(pong)));
-            self.send();
-        }
+        (hello, pongs)
     }
     pub(crate) fn counters(&mut self) -> DeviceCounters {
         self.source.counters()
