@@ -65,7 +65,7 @@ prove_no_panic() {
   local crate=$1 target
   for target in thumbv7em-none-eabihf thumbv7m-none-eabi thumbv6m-none-eabi; do
     tests/cross-targets.sh "$target"
-    (cd "$crate" && RUSTC=$("$ROOT/tests/cross-targets.sh" --rustc "$target") CARGO_TARGET_DIR=$OUT/cross/no-panic \
+    (cd "$crate" && RUSTC=$("$ROOT/tests/cross-targets.sh" --rustc "$target") CARGO_TARGET_DIR=$OUT/cross \
       cargo build -q "${LOCKED[@]}" --release --target "$target" --features prove-no-panic --bins) ||
       fail "$crate: a panic is left in it on $target"
   done
