@@ -82,8 +82,16 @@ pub(crate) fn put_name(header: &mut [MaybeUninit<u64>; HEADER], meta: u64, name:
 #[inline(always)]
 pub(crate) fn off(meta: u64, [high, low]: [u64; 2], span: u64) -> [MaybeUninit<u64>; HEADER] {
     let none = MaybeUninit::uninit();
-    let [meta, high, low, span] = [meta, high, low, span].map(MaybeUninit::new);
-    [meta, high, low, span, none, none, none]
+    let word = MaybeUninit::new;
+    [
+        word(meta),
+        word(high),
+        word(low),
+        word(span),
+        none,
+        none,
+        none,
+    ]
 }
 /// Writes the end. `false`: it does not fit (4,294 s at 1 MHz), and has to follow as an entry, which META says.
 #[inline(always)]

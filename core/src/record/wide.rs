@@ -68,8 +68,17 @@ pub(crate) fn open(
 #[inline(always)]
 pub(crate) fn off(meta: u64, [high, low]: [u64; 2], span: u64) -> [MaybeUninit<u64>; HEADER] {
     let none = MaybeUninit::uninit();
-    let [meta, high, low, span] = [meta, high, low, span].map(MaybeUninit::new);
-    [meta, high, low, span, none, none, none, none]
+    let word = MaybeUninit::new;
+    [
+        word(meta),
+        word(high),
+        word(low),
+        word(span),
+        none,
+        none,
+        none,
+        none,
+    ]
 }
 /// Writes the end, the last word that [`open`] left. `false`: it does not fit, and has to follow as an entry.
 /// (Always fits.)
