@@ -49,6 +49,13 @@ pub trait Recorder: Copy {
     fn is_enabled(self) -> bool {
         Self::ENABLED
     }
+    /// Whether there is anything behind it: false, and no span of it records. For a linker that optimises (LTO), which
+    /// then drops the code of open spans too.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn is_there(self) -> bool {
+        Self::ENABLED
+    }
     /// The present.
     fn now(self) -> Ticks;
     /// A fresh span id.

@@ -55,6 +55,9 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// An attribute of one or two words whose key starts at `key`.
     #[inline(never)]
     fn scalar(&mut self, key: *const u8, described: u32, word: u64) {
+        if !self.rec.is_there() {
+            return;
+        }
         let bit = 1 << (described >> 16 & 31);
         let at = self.pos as usize;
         let (head, n) = head(key, described, word);

@@ -133,7 +133,7 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// Whether what is set is recorded. False for a dropped span and after the end.
     #[inline(always)]
     pub fn is_recording(&self) -> bool {
-        R::ENABLED && self.pos != OFF
+        R::ENABLED && self.pos != OFF && self.rec.is_there()
     }
     /// The recorder.
     #[inline(always)]
