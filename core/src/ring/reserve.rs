@@ -85,7 +85,8 @@ impl Reserve for CriticalSection {
         // ORDERING: the section keeps other writers out.
         lock.with(|| counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed));
     }
-    #[inline]
+    // Apart: a caller with few registers left would store some while interrupts are off.
+    #[inline(never)]
     fn take(lock: &Lock, flag: &AtomicU32) -> bool {
         use super::sync::Ordering::Acquire;
         lock.with(|| {
