@@ -39,7 +39,10 @@ fn work(input: &[u8; spanlet_code_size::LEN], output: &mut [u8; spanlet_code_siz
     #[cfg(feature = "baggage")]
     {
         let mut baggage = spanlet::context::BaggageBuf::<64>::new();
-        if baggage.set("tenant.id", if *second == 0 { "lyon 7" } else { "graz" }).is_ok() {
+        if baggage
+            .set("tenant.id", if *second == 0 { "lyon 7" } else { "graz" })
+            .is_ok()
+        {
             let _ = core::hint::black_box(baggage.encode_allowed(&["tenant.id"], rest));
         }
     }
