@@ -8,7 +8,7 @@ FIRMWARE_PROGRAMS=(
   core_path:thumbv7em-none-eabihf:v7em.core_path_flash_bytes
 )
 # What core_path may have besides, each alone: its feature, which is also in the budget's name.
-PATH_FEATURES=(text event hello acknowledged otlp baggage)
+PATH_FEATURES=(text event hello acknowledged flight otlp baggage)
 # WASM programs in examples/: each has a NAME.mjs beside it that runs it in node.
 WASM_PROGRAMS=(traceparent)
 

@@ -4,7 +4,9 @@
 use cortex_m as _;
 
 use core::sync::atomic::AtomicU32;
-use spanlet::{AlwaysOn, Clock, DeviceIds, Extend32, InlineBuf, Span, TickRate, Ticks, Tracer};
+#[cfg(not(feature = "flight"))]
+use spanlet::Tracer;
+use spanlet::{AlwaysOn, Clock, DeviceIds, Extend32, InlineBuf, Span, TickRate, Ticks};
 
 /// A counter as a board has one: 32 bits, from a register.
 pub struct Counter {
@@ -27,16 +29,27 @@ impl Clock for Counter {
 pub const RING: usize = 4096;
 
 /// Room for two integer attributes and an event.
-pub type DeviceSpan = Span<&'static Tracer<Counter, DeviceIds, AlwaysOn, RING>, InlineBuf<12>>;
+pub type DeviceSpan = Span<&'static DeviceTracer, InlineBuf<12>>;
+
+#[cfg(not(feature = "flight"))]
+pub type DeviceTracer = Tracer<Counter, DeviceIds, AlwaysOn, RING>;
+#[cfg(feature = "flight")]
+pub type DeviceTracer = spanlet::FlightTracer<Counter, DeviceIds, AlwaysOn, RING>;
+
+#[cfg(feature = "flight")]
+#[unsafe(link_section = ".uninit.spans")]
+static RETAINED: spanlet::FlightRecorder<RING> = spanlet::FlightRecorder::new();
 
 /// Not seeded: what that costs is the board's.
-pub static TRACER: Tracer<Counter, DeviceIds, AlwaysOn, RING> = Tracer::new(
+pub static TRACER: DeviceTracer = DeviceTracer::new(
     Counter {
         register: AtomicU32::new(0),
         wide: Extend32::new(),
     },
     DeviceIds::unset(),
     AlwaysOn,
+    #[cfg(feature = "flight")]
+    &RETAINED,
 );
 
 /// A link as a board has one: each byte into a register.

@@ -215,7 +215,8 @@ impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, const K: usize> Recor
     fn sample(self, parameters: &SamplingParameters<'_>) -> SamplingResult {
         self.sampler.should_sample(parameters)
     }
-    #[inline]
+    // In line, where the sampler is known: see `write_state` in the span's builder.
+    #[inline(always)]
     fn start(self, parameters: &SamplingParameters<'_>, at: Option<Ticks>) -> SpanStart {
         let sampling = self.sample(parameters);
         let span_id = self.span_id();
@@ -289,7 +290,7 @@ impl<C: Clock, I: IdGenerator, S: Sampler, const N: usize, const K: usize> Recor
 
 impl<C, I, S, const N: usize, const K: usize> FlightTracer<C, I, S, N, K> {
     /// Notes in the table what the span's record starts with.
-    #[inline(always)]
+    #[inline(never)]
     fn opened(&self, parameters: &SamplingParameters<'_>, start: &SpanStart) {
         let is_sampled = matches!(start.sampling.decision, SamplingDecision::RecordAndSample);
         let (mut parent, mut bits) = (0, 0);

@@ -470,7 +470,6 @@ impl<'a> LeftEntry<'a> {
         })
     }
     /// The integer of a [`TAG_SMALL`] entry.
-    #[expect(clippy::cast_possible_truncation, reason = "16 bits")]
     fn small(&self) -> i64 {
         (self.head >> SMALL_SHIFT) as i16 as i64
     }

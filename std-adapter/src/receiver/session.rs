@@ -135,6 +135,7 @@ impl Session {
         }
         self.last_heard = arrival.at;
         self.clock.sent(sent_at, arrival);
+        self.settle(arrival.at, out);
         self.tracker.batch(batch);
         let known = self.symbols.len();
         if batch.learn(&mut self.symbols).1.is_some() {
@@ -168,7 +169,6 @@ impl Session {
         with_placeholders: bool,
         out: Out<'_>,
     ) -> Vec<u32> {
-        self.is_settling &= self.clock.is_settling(self.last_heard);
         let mut waits = Vec::new();
         let mut records = batch.records();
         loop {

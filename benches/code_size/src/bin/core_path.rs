@@ -18,6 +18,22 @@ fn work(input: &[u8; spanlet_code_size::LEN], output: &mut [u8; spanlet_code_siz
     let Some((next_hop, rest)) = output.split_first_chunk_mut::<TRACEPARENT_LEN>() else {
         return;
     };
+    #[cfg(feature = "flight")]
+    let mut scratch = [0; 64];
+    #[cfg(feature = "flight")]
+    if let Some(recovery) = TRACER.attach(&spanlet::Boot {
+        build: spanlet::BuildId::of(&input[..4]),
+        epoch: Epoch(u64::from(*first)),
+        reason: spanlet::ResetReason::Watchdog,
+        // SAFETY: the linker's read-only section.
+        texts: unsafe { spanlet::linker_section!(__srodata, __erodata) },
+    }) && let Some(epoch) = recovery.previous_epoch()
+        && let Some(mut records) = recovery.records(&mut scratch)
+    {
+        let clock = records.clock();
+        let mut drain: Drain<256, 0> = Drain::new(epoch, Link::stream(), Delivery::OneWay);
+        let _ = drain.drain(&mut records, &mut Uart, &clock, 8);
+    }
     // A bad header starts a new trace.
     let parent = traceparent::parse(header).ok();
     let mut span: DeviceSpan = TRACER
@@ -39,7 +55,10 @@ fn work(input: &[u8; spanlet_code_size::LEN], output: &mut [u8; spanlet_code_siz
     #[cfg(feature = "baggage")]
     {
         let mut baggage = spanlet::context::BaggageBuf::<64>::new();
-        if baggage.set("tenant.id", if *second == 0 { "lyon 7" } else { "graz" }).is_ok() {
+        if baggage
+            .set("tenant.id", if *second == 0 { "lyon 7" } else { "graz" })
+            .is_ok()
+        {
             let _ = core::hint::black_box(baggage.encode_allowed(&["tenant.id"], rest));
         }
     }
@@ -88,7 +107,11 @@ fn work(input: &[u8; spanlet_code_size::LEN], output: &mut [u8; spanlet_code_siz
             }));
         }
     }
-    if let Some(mut records) = TRACER.records() {
+    #[cfg(not(feature = "flight"))]
+    let records = TRACER.records();
+    #[cfg(feature = "flight")]
+    let records = TRACER.records(&mut scratch);
+    if let Some(mut records) = records {
         #[cfg(feature = "acknowledged")]
         {
             use spanlet::Clock;
