@@ -106,7 +106,10 @@ fn flight_overwrites_what_is_being_read() {
     let (one, two) = (vec![1, 2, 3, 4], vec![1, 3, 4]);
     assert!(met.contains(&(2, one, 0, 0)), "{met:?}");
     assert!(met.contains(&(2, two, 1, 0)), "{met:?}");
-    assert!(met.contains(&(0, vec![3, 4], 2, 0)) || met.contains(&(2, vec![3, 4], 2, 0)), "{met:?}");
+    assert!(
+        met.contains(&(0, vec![3, 4], 2, 0)) || met.contains(&(2, vec![3, 4], 2, 0)),
+        "{met:?}"
+    );
 }
 
 /// The reader gives back what it has read while a writer makes room.
@@ -141,7 +144,9 @@ fn flight_two_writers() {
     let met = MODEL.outcomes::<32>();
     for order in [vec![1, 2, 3], vec![2, 3, 1], vec![2, 1, 3]] {
         let is_met = met.iter().any(|(_, got, overwritten, refused)| {
-            *refused == 0 && order.ends_with(got) && order.len() == got.len() + *overwritten as usize
+            *refused == 0
+                && order.ends_with(got)
+                && order.len() == got.len() + *overwritten as usize
         });
         assert!(is_met, "{order:?} not tried: {met:?}");
     }

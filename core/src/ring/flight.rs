@@ -590,6 +590,10 @@ impl<const N: usize> FlightReader<'_, N> {
             self.cursor = behind;
         }
     }
+    /// One past the furthest record that was ever stepped over and counted.
+    pub(crate) fn read_before(&self) -> u32 {
+        self.ring.read_number.get()
+    }
     /// Whether `peek` has to be called before the next [`advance`](Self::advance).
     pub(crate) fn seen(&self) -> Option<Taken> {
         self.seen.map(|(taken, _)| taken)
