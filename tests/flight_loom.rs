@@ -95,7 +95,7 @@ impl Model {
 fn flight_overwrites_what_is_being_read() {
     static MODEL: Model = Model {
         name: "flight, overwriting",
-        preemptions: 3,
+        preemptions: 2,
         len: 2,
         before: &[1, 2],
         writers: &[&[3, 4]],
@@ -117,7 +117,7 @@ fn flight_overwrites_what_is_being_read() {
 fn flight_releases_beside_a_writer() {
     static MODEL: Model = Model {
         name: "flight, releasing",
-        preemptions: 3,
+        preemptions: 2,
         len: 1,
         before: &[1, 2],
         writers: &[&[3]],

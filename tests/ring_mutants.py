@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Plants one bug at a time in a copy of the rings and asks the test that should find it.
 
-    tests/ring_mutants.py [loom] [step] [model] [-k WORD]
+    tests/ring_mutants.py [loom] [flight_loom] [step] [model] [crash] [recovery] [-k WORD]
 
 Exits 1 when a bug survives or no longer applies. The copy and its builds live in a temporary folder
 (set MUTANTS_TARGET to keep the builds)."""
@@ -65,7 +65,11 @@ MUTANTS = [
     ("spsc: finished with records unread", P, r"!= 0 && writer\.head\.load\(Relaxed\) == self\.cursor\.get\(\)", "!= 0", "model"),
     ("spsc: refusal not counted", P, r"counter\.store\(counter\.load\(Relaxed\)\.wrapping_add\(1\), Relaxed\);", "let _ = counter;", "model"),
     # FlightRing and what a boot makes of it.
-    ("flight: head not compared", F, r"let is_ours = self\.head\.load\(Relaxed\) == head;", "let is_ours = true;", "step"),
+    ("flight: number not compared", F, r"let is_ours = self\.next\.load\(Relaxed\) == number;", "let is_ours = true;", "step"),
+    ("flight: head compared, not the number", F, r"self\.next\.load\(Relaxed\) == number;", "self.head.load(Relaxed) == head;", "flight_loom"),
+    ("flight: number not Acquire", F, r"(number = self\.next\.load\()Acquire", r"\1Relaxed", "flight_loom"),
+    ("flight: commit not Release", F, r"(State::Committed, slot_words\)\.word\(\), )Release", r"\1Relaxed", "flight_loom"),
+    ("flight: overtaken unseen", F, r"is_before\(at, ring\.lock\.with\(\|\| ring\.tail\.load\(Relaxed\)\)\)", "{ let _ = (at, ring); false }", "flight_loom"),
     ("flight: evicts a writer", F, r"if oldest\.is_some_and\(\|oldest\| oldest\.state\(\) == State::Reserved\)", "if false", "step"),
     ("flight: eviction not compared", F, r"if self\.tail\.load\(Relaxed\) == from", "if true", "step"),
     ("flight: overtaken unseen", F, r"is_before\(at, ring\.lock\.with\(\|\| ring\.tail\.load\(Relaxed\)\)\)", "{ let _ = (at, ring); false }", "step"),
@@ -81,6 +85,7 @@ MUTANTS = [
 ]
 TESTS = {
     "loom": ("--cfg loom", "ring_loom"),
+    "flight_loom": ("--cfg loom", "flight_loom"),
     "step": ("--cfg step", "ring_interrupts"),
     "model": ("", "ring_model"),
     "crash": ("--cfg step", "flight_crash"),
@@ -89,7 +94,7 @@ TESTS = {
 
 
 # Several times what a pass takes.
-LIMIT_S = {"loom": 240, "step": 240, "model": 120, "crash": 240, "recovery": 120}
+LIMIT_S = {"loom": 240, "flight_loom": 240, "step": 240, "model": 120, "crash": 240, "recovery": 120}
 
 
 def main():
@@ -111,7 +116,7 @@ def main():
                 outcome = ask(copy, target, test)
                 open(os.path.join(copy, path), "w").write(original)
             bad += outcome.isupper()
-            print(f"{outcome:16} {test:6} {what}", flush=True)
+            print(f"{outcome:16} {test:11} {what}", flush=True)
     print(f"{len(chosen)} planted, {bad} not found")
     return bad > 0
 
