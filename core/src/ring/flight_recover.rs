@@ -274,8 +274,8 @@ impl<const N: usize> FlightRing<N> {
         });
     }
 
-    /// Sets the next number to what the chain says, and ends whatever reading there was.
-    pub(crate) fn resume(&self, survey: &Survey) {
+    /// Sets the next number to what the chain says, not before `first`, and ends whatever reading there was.
+    pub(crate) fn resume(&self, survey: &Survey, first: u32) {
         // Behind damage the number that was kept counts, if it can be: the damage hides no more records than
         // the ring has words.
         let kept = self.next.load(Relaxed);
@@ -284,6 +284,7 @@ impl<const N: usize> FlightRing<N> {
             (None, Some(after)) if kept.wrapping_sub(after) > Self::CAPACITY => after,
             (None, _) => kept,
         };
+        let next = later(first, next);
         self.next.store(next, Release);
         self.has_reader.store(0, Release);
     }
