@@ -92,7 +92,7 @@ impl<const N: usize> FlightRing<N> {
             let left = self.look(at, head);
             let (left, words) = match left {
                 Some(whole @ Left::Whole { slot, .. })
-                    if last.is_none_or(|last| is_before(last, slot.number)) =>
+                    if last.is_none_or(|last| Self::can_follow(last, slot.number)) =>
                 {
                     last = Some(slot.number);
                     expected = Some(slot.number.wrapping_add(1));
@@ -133,6 +133,10 @@ impl<const N: usize> FlightRing<N> {
         if let Some(from) = run.filter(|from| *from != head) {
             visit(Self::damaged(from, head.wrapping_sub(from), is_new));
         }
+    }
+    /// Whether a record of this number can come behind one of that: no more are between them than the ring holds.
+    fn can_follow(last: u32, number: u32) -> bool {
+        number.wrapping_sub(last).wrapping_sub(1) < Self::CAPACITY
     }
     /// Whether the number of a half-written record, which nothing sums up, is right by what is behind it.
     fn is_followed(&self, slot: Slot, head: u32) -> bool {

@@ -135,7 +135,10 @@ fn left() -> &'static Image {
         // What follows knows where everything stands and how it is summed up: so it must change nothing.
         let mut sealed = left.clone();
         assert!(seal(&mut sealed.0) >= 7, "records and open spans");
-        assert!(sealed.0 == left.0, "the layout has changed: seal() is to follow");
+        assert!(
+            sealed.0 == left.0,
+            "the layout has changed: seal() is to follow"
+        );
         left
     })
 }
@@ -230,7 +233,10 @@ fuzz_target!(|data: &[u8]| {
         records.advance();
         assert!(records.peek().is_none());
         let counters = records.counters();
-        assert_eq!((counters.started, counters.recorded, counters.open()), (1, 1, 0));
+        assert_eq!(
+            (counters.started, counters.recorded, counters.open()),
+            (1, 1, 0)
+        );
         assert_eq!(counters.overwritten, 0);
     });
 });
