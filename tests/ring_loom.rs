@@ -3,44 +3,13 @@
 //! says which outcomes it must have met: a model that explores nothing fails.
 #![cfg(loom)]
 #![allow(missing_docs, reason = "tests")]
+
+mod explore;
+
+use explore::{explore, id, record};
 use loom::{sync::Arc, thread};
 use spanlet::ring::{CriticalSection, NativeCas, Reader, Reserve, Ring, SpscControl, SpscRing};
 use std::collections::BTreeSet;
-use std::fmt::Debug;
-use std::sync::Mutex;
-
-/// Runs `f` until loom has no more to try; returns every outcome met.
-fn explore<T: Ord + Debug + Send + 'static>(
-    name: &str,
-    preemptions: Option<usize>,
-    f: impl Fn() -> T + Sync + Send + 'static,
-) -> BTreeSet<T> {
-    let met = std::sync::Arc::new(Mutex::new((0u32, BTreeSet::new())));
-    let seen = met.clone();
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.check(move || {
-        let outcome = f();
-        let mut seen = seen.lock().unwrap();
-        seen.0 += 1;
-        seen.1.insert(outcome);
-    });
-    let (runs, outcomes) = std::mem::take(&mut *met.lock().unwrap());
-    println!("{name}: {runs} executions, {} outcomes", outcomes.len());
-    outcomes
-}
-
-/// A record of `len` words whose every word tells its id.
-fn record(id: u32, len: usize) -> Vec<u64> {
-    vec![u64::from(id) << 32 | 0xabcd; len]
-}
-
-/// The id, if all words agree.
-fn id(words: &[u64]) -> u32 {
-    let id = (words[0] >> 32) as u32;
-    assert_eq!(words[1..], record(id, words.len())[1..], "torn");
-    id
-}
 
 fn read_one<const N: usize, M: Reserve>(reader: &mut Reader<'_, N, M>, got: &mut Vec<u32>) {
     if let Some(record) = reader.read() {

@@ -138,6 +138,11 @@ pub struct Drain<const BUFFER: usize, const SYMBOLS: usize> {
     hole: Option<(u32, u32)>,
     /// How often was sent again since the host said something.
     resends: u8,
+    /// Numbers passed over, without those that were never sent. A hole that has not been passed yet makes it less
+    /// than it will be, modulo 2^32.
+    let_go: u32,
+    /// The most that this has been: records that were sent, and gone before they could be sent again.
+    gone_unacknowledged: u32,
     /// Inside a frame that is being written, or was when its future was dropped.
     is_writing: bool,
     unsendable: u32,
@@ -158,6 +163,8 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
             waiting_since: Ticks(0),
             furthest: 0,
             hole: None,
+            let_go: 0,
+            gone_unacknowledged: 0,
             resends: 0,
             is_writing: false,
             unsendable: 0,
@@ -240,7 +247,9 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
             && start.wrapping_sub(self.acknowledged) <= ahead
         {
             // The host cannot know that nothing comes there before it is told.
-            ahead = ahead.max(end.wrapping_sub(self.acknowledged));
+            let passed = end.wrapping_sub(self.acknowledged).max(ahead);
+            self.let_go = self.let_go.wrapping_add(passed - ahead);
+            ahead = passed;
             self.hole = None;
             self.heartbeat = true;
         }
@@ -305,7 +314,14 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
         let mut is_full = false;
         while let Some((sequence, record)) = source.peek() {
             if oldest(self).is_some_and(|o| sequence.wrapping_sub(o) >= MAX_UNACKNOWLEDGED) {
-                break;
+                if self.acknowledged != self.next {
+                    break;
+                }
+                // Nothing is under way: it is a gap that is so wide.
+                self.pass_over(source, sequence);
+                self.next = sequence;
+                self.reach(sequence);
+                continue;
             }
             let mut carried = sequence;
             match self.encoder.push(sequence, &record) {
@@ -321,9 +337,10 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
                 self.pass_over(source, carried);
             }
             self.next = sequence.wrapping_add(1);
-            if sequence.wrapping_sub(self.furthest) < 1 << 31 {
+            if self.reach(sequence) {
                 self.furthest = self.next;
                 if carried == self.next {
+                    self.let_go = self.let_go.wrapping_sub(1);
                     if !source.count_unsendable() {
                         self.unsendable = self.unsendable.wrapping_add(1);
                     }
@@ -335,14 +352,31 @@ impl<const BUFFER: usize, const SYMBOLS: usize> Drain<BUFFER, SYMBOLS> {
         if is_full || self.heartbeat || self.encoder.record_count() != 0 {
             let mut counters = source.counters();
             counters.unsendable = counters.unsendable.wrapping_add(self.unsendable);
+            if oldest(self).is_some() {
+                if self.let_go.wrapping_sub(self.gone_unacknowledged) < 1 << 31 {
+                    self.gone_unacknowledged = self.let_go;
+                }
+                counters.overwritten = counters.overwritten.wrapping_add(self.gone_unacknowledged);
+            }
             self.encoder.finish_at(self.next, oldest(self), &counters);
             self.heartbeat = false;
         }
+    }
+    /// Whether nothing from `sequence` on has been looked at before; what lies between was never sent.
+    fn reach(&mut self, sequence: u32) -> bool {
+        let ahead = sequence.wrapping_sub(self.furthest);
+        let is_new = ahead < 1 << 31;
+        if is_new {
+            self.furthest = sequence;
+            self.let_go = self.let_go.wrapping_sub(ahead);
+        }
+        is_new
     }
     /// No frame carries the numbers from `next` to before `end`: they count as acknowledged when all
     /// before them is.
     fn pass_over(&mut self, source: &mut impl RecordSource, end: u32) {
         if self.acknowledged == self.next {
+            self.let_go = self.let_go.wrapping_add(end.wrapping_sub(self.next));
             self.acknowledged = end;
             source.release_before(end);
         } else {

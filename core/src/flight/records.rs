@@ -37,7 +37,9 @@ impl<'a, const N: usize, const K: usize> FlightRecords<'a, N, K> {
                 Ok(taken) if is_before(taken.number, self.base.first) => self.reader.pass(),
                 Ok(taken) => return Some((taken.number, taken.words)),
                 Err(ReadError::BufferTooSmall(taken)) => {
-                    if !is_before(taken.number, self.base.first) {
+                    let ours = later(self.base.first, self.reader.read_before());
+                    // Else it was counted when it was first met.
+                    if !is_before(taken.number, ours) {
                         self.count_unsendable();
                     }
                     self.reader.advance();

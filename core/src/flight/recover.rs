@@ -241,7 +241,7 @@ impl<const N: usize, const K: usize> Recovery<N, K> {
         self.is_ledger_doubtful |= reads.is_none();
         let read = later(base.first, reads.map_or(base.first, |(_, number)| number));
         let survey = ring.survey(base.first, read);
-        ring.resume(&survey);
+        ring.resume(&survey, base.first);
         self.half_written = survey.half_written;
         self.damaged = survey.damaged;
         self.abandoned = survey.before;

@@ -85,7 +85,8 @@ pub struct DeviceCounters {
     pub ring_full: u32,
     /// Records too large for the ring.
     pub too_large: u32,
-    /// Committed records that newer ones overwrote.
+    /// Committed records that newer ones overwrote before they were sent; of a sender that keeps them, before they
+    /// were acknowledged.
     pub overwritten: u32,
     /// Committed records too large for a frame of this link.
     pub unsendable: u32,

@@ -69,7 +69,7 @@ pub struct LinkLedger {
     pub ring_full: u64,
     /// Too large for the ring.
     pub too_large: u64,
-    /// Overwritten in the ring.
+    /// Overwritten in the ring: before they were sent, or before they could be sent again.
     pub overwritten: u64,
     /// Too large for a frame.
     pub unsendable: u64,
@@ -302,6 +302,14 @@ impl SequenceTracker {
         // Of the former the device explains some; what it explains beyond them is among what is still to come.
         let explained = missing.min(gone);
         let unexplained = missing - explained;
+        let under_way = recorded - self.high + kept;
+        // Of what was overwritten before it was acknowledged some has arrived.
+        let arrived = (gone - explained).saturating_sub(under_way);
+        let overwritten = if self.keeps {
+            overwritten.saturating_sub(arrived)
+        } else {
+            overwritten
+        };
         let (link_lost, acknowledged_elsewhere) = if self.keeps {
             (0, unexplained)
         } else {
@@ -310,7 +318,7 @@ impl SequenceTracker {
         LinkLedger {
             started,
             open: started - recorded - never_recorded,
-            pending: (recorded - self.high + kept).saturating_sub(gone - explained),
+            pending: under_way.saturating_sub(gone - explained),
             sampled_out,
             ring_full,
             too_large,

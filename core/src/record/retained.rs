@@ -150,7 +150,7 @@ pub(crate) fn rebuild(
         reserved: RESERVED,
         dropped: Dropped::default(),
     };
-    let mut bits = meta & META_OF_SPAN & !META_CLOSED_BY_RESET;
+    let mut bits = of_span(meta);
     let (address, len) = layout::name(header);
     let name = texts.text(address, len);
     if name.is_none() {
@@ -209,14 +209,20 @@ pub(crate) fn rebuild(
     Some(HEADER + used)
 }
 
-/// What [`META`] says of the span itself: flags, kind, status, and bits that a record keeps as it is moved.
-const META_OF_SPAN: u64 = 0xff << META_FLAGS_SHIFT
-    | 7 << META_KIND_SHIFT
-    | 3 << META_STATUS_SHIFT
-    | META_REMOTE_PARENT
-    | META_RECORD_ONLY
-    | META_ESCALATED
-    | META_DURATION_UNKNOWN;
+/// What [`META`] says of the span itself: flags, kind, status, and bits that a record keeps as it is moved. What
+/// is no kind or status is none.
+#[expect(clippy::cast_possible_truncation, reason = "takes the fields")]
+fn of_span(word: u64) -> u64 {
+    const KEPT: u64 =
+        META_REMOTE_PARENT | META_RECORD_ONLY | META_ESCALATED | META_DURATION_UNKNOWN;
+    let flags = TraceFlags::from_byte((word >> META_FLAGS_SHIFT) as u8);
+    let kind = SpanKind::from_wire((word >> META_KIND_SHIFT) as u8 & 7);
+    let status = match word >> META_STATUS_SHIFT & 3 {
+        3 => Status::Unset.to_wire().into(),
+        status => status,
+    };
+    word & KEPT | super::meta(flags, kind) | status << META_STATUS_SHIFT
+}
 
 /// The header of a span that ended when it started.
 pub(crate) fn whole(

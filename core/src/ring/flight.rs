@@ -205,9 +205,10 @@ impl<const N: usize> FlightRing<N> {
         while attempts < ATTEMPTS {
             // The tail first: a tail newer than the head would make the ring look over-full.
             let tail = self.tail.load(Acquire);
-            // ORDERING: the head before the number, so that they belong together if the head has not moved.
+            // ORDERING: the number before the head, so that they belong together if the number has not changed:
+            // on another core, who changes both does so in the opposite order.
+            let number = self.next.load(Acquire);
             let head = self.head.load(Acquire);
-            let number = self.next.load(Relaxed);
             let to_end = Self::CAPACITY - (head & (Self::CAPACITY - 1));
             let start = if slot_words <= to_end {
                 head
@@ -228,7 +229,7 @@ impl<const N: usize> FlightRing<N> {
             let header = settle(Header::of(State::Reserved, slot_words).word());
             let (end, after) = (settle(end), settle(number.wrapping_add(1)));
             let is_placed = self.lock.with(|| {
-                let is_ours = self.head.load(Relaxed) == head;
+                let is_ours = self.next.load(Relaxed) == number;
                 if is_ours {
                     // Padding, or what is overwritten at once.
                     gap.store(padding, Relaxed);
@@ -236,7 +237,7 @@ impl<const N: usize> FlightRing<N> {
                     numbered.store(number, Relaxed);
                     // ORDERING: (2) after header and number, for a reset and for Acquire in `peek`.
                     self.head.store(end, Release);
-                    // ORDERING: (3) after the head, for a reset.
+                    // ORDERING: (3) after the head, for a reset, and for Acquire above.
                     self.next.store(after, Release);
                 }
                 is_ours
@@ -589,6 +590,10 @@ impl<const N: usize> FlightReader<'_, N> {
         if let Some((_, behind)) = self.seen.take() {
             self.cursor = behind;
         }
+    }
+    /// One past the furthest record that was ever stepped over and counted.
+    pub(crate) fn read_before(&self) -> u32 {
+        self.ring.read_number.get()
     }
     /// Whether `peek` has to be called before the next [`advance`](Self::advance).
     pub(crate) fn seen(&self) -> Option<Taken> {

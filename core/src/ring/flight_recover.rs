@@ -92,7 +92,7 @@ impl<const N: usize> FlightRing<N> {
             let left = self.look(at, head);
             let (left, words) = match left {
                 Some(whole @ Left::Whole { slot, .. })
-                    if last.is_none_or(|last| is_before(last, slot.number)) =>
+                    if last.is_none_or(|last| Self::can_follow(last, slot.number)) =>
                 {
                     last = Some(slot.number);
                     expected = Some(slot.number.wrapping_add(1));
@@ -133,6 +133,10 @@ impl<const N: usize> FlightRing<N> {
         if let Some(from) = run.filter(|from| *from != head) {
             visit(Self::damaged(from, head.wrapping_sub(from), is_new));
         }
+    }
+    /// Whether a record of this number can come behind one of that: no more are between them than the ring holds.
+    fn can_follow(last: u32, number: u32) -> bool {
+        number.wrapping_sub(last).wrapping_sub(1) < Self::CAPACITY
     }
     /// Whether the number of a half-written record, which nothing sums up, is right by what is behind it.
     fn is_followed(&self, slot: Slot, head: u32) -> bool {
@@ -274,8 +278,8 @@ impl<const N: usize> FlightRing<N> {
         });
     }
 
-    /// Sets the next number to what the chain says, and ends whatever reading there was.
-    pub(crate) fn resume(&self, survey: &Survey) {
+    /// Sets the next number to what the chain says, not before `first`, and ends whatever reading there was.
+    pub(crate) fn resume(&self, survey: &Survey, first: u32) {
         // Behind damage the number that was kept counts, if it can be: the damage hides no more records than
         // the ring has words.
         let kept = self.next.load(Relaxed);
@@ -284,6 +288,7 @@ impl<const N: usize> FlightRing<N> {
             (None, Some(after)) if kept.wrapping_sub(after) > Self::CAPACITY => after,
             (None, _) => kept,
         };
+        let next = later(first, next);
         self.next.store(next, Release);
         self.has_reader.store(0, Release);
     }
