@@ -28,9 +28,9 @@ const ATTACHED: u32 = 2;
 /// table of open spans, lies in a [`FlightRecorder`].
 ///
 /// Records nothing until it is [attached](Self::attach). Needs the binary's `critical-section` provider: a span
-/// takes one section of a few instructions for each count and for the open span's slot, and one of 20
-/// instructions on a Cortex-M4 and an M0 for its place in the ring. With two integer attributes it costs 1430
-/// instructions on an M4 and 2080 on an M0 (QEMU, opt-level "s"): twice a [`Tracer`](crate::Tracer)'s.
+/// takes one section of a few instructions for each count and for the open span's slot, and one of 21
+/// instructions on a Cortex-M4, 18 on an M0, for its place in the ring. With two integer attributes it costs 1130
+/// instructions on an M4 and 1650 on an M0 (QEMU, opt-level "s"): over twice a [`Tracer`](crate::Tracer)'s.
 ///
 /// ```
 /// use spanlet::frame::Epoch;
