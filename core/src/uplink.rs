@@ -3,6 +3,7 @@
 //! Input: a [`Drain`], its records, and bytes from the host. Output: frames for the link; commands for the
 //! application. Bound: one frame each way. The hello, its repetition, heartbeats, acknowledgements and clock pings
 //! are seen to here; no input and no output of its own, except in [`run`](Uplink::run), which is the whole of a task.
+//! Half of the file is its tests.
 
 use crate::clock::{Clock, Ticks};
 use crate::context::SpanContext;

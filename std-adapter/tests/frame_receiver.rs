@@ -1,4 +1,6 @@
 //! Devices over real TCP: each span comes out once or is in the ledger, whatever happens to the link.
+//!
+//! Long, as each test is one thing that happens to a link; they share one world and no state.
 
 mod devices;
 

@@ -1,4 +1,5 @@
-//! What the tests of the wire share: spans to send, a receiver, and views to compare.
+//! What the tests of the wire share: spans to send, a receiver, and views to compare. Mostly the strategies of one
+//! arbitrary span, which belong together.
 
 use proptest::prelude::*;
 use spanlet::frame::{

@@ -9,6 +9,8 @@
 //! The reader copies a record into memory of its own, and then makes sure, in a critical section, that the
 //! tail has not passed it meanwhile: what was overwritten while it was copied is never handed out.
 //!
+//! One file, as the invariants hold over writer, reader and eviction together; recovery is `flight_recover.rs`.
+//!
 //! INVARIANTS (positions count words, numbers count records, both modulo 2^32)
 //! 1. `tail <= head <= tail + N / 8` as distances.
 //! 2. `tail..head` is a chain of whole slots, none across the end of the memory, *after every single store*,
