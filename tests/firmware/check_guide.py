@@ -3,8 +3,8 @@
 import os
 import pathlib
 import re
-import shutil
 import subprocess
+import tempfile
 
 from rig import Lines, Process, free_port, wait_until
 
@@ -19,8 +19,6 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def main(work: pathlib.Path) -> None:
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
     project, commands, done = work, {}, []
     for what, text in blocks():
         kind, _, path = what.partition(": ")
@@ -70,4 +68,6 @@ def main(work: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(os.environ["GUIDE_WORK"]))
+    # Outside this tree, as a reader's project is: `cargo new` inside it would join this workspace.
+    with tempfile.TemporaryDirectory() as work:
+        main(pathlib.Path(work))

@@ -106,7 +106,7 @@ export FIRMWARE_EMBASSY=$ELF
 build_firmware examples/firmware/rtic rtic thumbv7m-none-eabi
 export FIRMWARE_RTIC=$ELF
 GUIDE_RUSTC=$(tests/cross-targets.sh --rustc thumbv7em-none-eabihf)
-export GUIDE_RUSTC GUIDE_WORK=$OUT/cross/guide GUIDE_TARGET_DIR=$OUT/cross
+export GUIDE_RUSTC GUIDE_TARGET_DIR=$OUT/cross
 for check in tests/firmware/check_*.py; do
   from=$(now)
   PYTHONPATH=tests/interop:tests/firmware timeout 300 "$INTEROP_PYTHON" "$check" || fail "$check"
