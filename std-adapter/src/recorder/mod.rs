@@ -23,7 +23,9 @@ pub use thread::Local;
 
 use crate::config::{BatchConfig, Config, LimitsConfig, RootSampler, TracesExporter};
 use crate::export::queue::Queue;
-use crate::export::{ExporterError, OtlpHttpBuilder, SpanExporter};
+use crate::export::{
+    ConsoleExporter, ExporterError, SpanExporter, ZipkinBuilder, otlp_exporter,
+};
 use clock::{HostClock, WallClock};
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
@@ -75,6 +77,7 @@ pub struct TelemetryBuilder {
     ring_bytes: usize,
     escalate_after: Option<Duration>,
     id_seed: Option<u64>,
+    concurrent_exports: u32,
 }
 
 /// Why recording could not be set up.
@@ -158,6 +161,12 @@ impl TelemetryBuilder {
         self.escalate_after = Some(duration);
         self
     }
+    /// How many batches may be on their way to one destination at the same time: a thread each. One by default;
+    /// more where a collector is far away and one batch after the other is too slow. Clamped to 1..=64.
+    pub fn concurrent_exports(mut self, batches: u32) -> Self {
+        self.concurrent_exports = batches.clamp(1, 64);
+        self
+    }
     /// Makes ids repeatable, **for tests and demonstrations only**: each thread's follow from `seed` and
     /// from its turn among the threads that start spans. Two processes with the same seed make the same ids.
     pub fn id_seed(mut self, seed: u64) -> Self {
@@ -212,11 +221,13 @@ impl TelemetryBuilder {
                 queue: Arc::new(Queue::new(u64::from(config.batch.max_queue_size))),
                 exporter,
             });
-            let sender = destination.clone();
-            let thread = std::thread::Builder::new()
-                .name("spanlet-send".into())
-                .spawn(move || sender.queue.send_all(&*sender.exporter, budget));
-            threads.push(thread.map_err(InstallError::Thread)?);
+            for _ in 0..self.concurrent_exports {
+                let sender = destination.clone();
+                let thread = std::thread::Builder::new()
+                    .name("spanlet-send".into())
+                    .spawn(move || sender.queue.send_all(&*sender.exporter, budget));
+                threads.push(thread.map_err(InstallError::Thread)?);
+            }
             telemetry.destinations.push(destination);
         }
         let drain = Drain {
@@ -279,6 +290,7 @@ impl Telemetry {
             ring_bytes: RING_BYTES,
             escalate_after: None,
             id_seed: None,
+            concurrent_exports: 1,
         }
     }
     /// Sends what has ended so far. `false` if `timeout` ran out first.
@@ -321,15 +333,25 @@ impl Telemetry {
     }
     /// What became of all spans so far.
     ///
-    /// With more than one destination, the counts of export are those of the first.
+    /// With more than one destination, the counts of export are those of the first: see [`ledgers`](Self::ledgers).
     pub fn ledger(&self) -> Ledger {
+        self.ledger_at(self.destinations.first())
+    }
+    /// What became of all spans so far at each destination, in their order: what was recorded is the same in each,
+    /// what was exported and lost behind the queue is the destination's own.
+    pub fn ledgers(&self) -> Vec<Ledger> {
+        (self.destinations.iter())
+            .map(|destination| self.ledger_at(Some(destination)))
+            .collect()
+    }
+    fn ledger_at(&self, destination: Option<&Arc<Destination>>) -> Ledger {
         let mut ledger = Ledger::default();
         let Some(shared) = self.shared else {
             return ledger;
         };
         // The later stages first: a span that moves on meanwhile counts as buffered, never twice.
-        if let Some(first) = self.destinations.first() {
-            first.queue.read(&mut ledger);
+        if let Some(destination) = destination {
+            destination.queue.read(&mut ledger);
         }
         // ORDERING: counts.
         let taken = self.control.taken.load(Relaxed);
@@ -387,11 +409,11 @@ fn wait_for(thread: JoinHandle<()>, until: Instant) -> bool {
 fn exporters_of(config: &Config) -> Result<Vec<Box<dyn SpanExporter>>, ExporterError> {
     let mut exporters: Vec<Box<dyn SpanExporter>> = Vec::new();
     for exporter in &config.exporters {
-        if matches!(exporter, TracesExporter::Otlp) {
-            exporters.push(Box::new(
-                OtlpHttpBuilder::from(config.otlp.clone()).build()?,
-            ));
-        }
+        exporters.push(match exporter {
+            TracesExporter::Otlp => otlp_exporter(config.otlp.clone())?,
+            TracesExporter::Zipkin => Box::new(ZipkinBuilder::from(config.zipkin.clone()).build()?),
+            TracesExporter::Console => Box::new(ConsoleExporter::new()),
+        });
     }
     Ok(exporters)
 }
