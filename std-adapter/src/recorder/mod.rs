@@ -34,6 +34,7 @@ use shared::{ProcessSampler, Shared};
 use spanlet::{
     AlwaysOff, AlwaysOn, InstrumentationScope, ParentBased, Sampler, SpanLimits, TraceIdRatio,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -259,6 +260,19 @@ struct Destination {
     exporter: Box<dyn SpanExporter>,
 }
 
+impl Destination {
+    /// Ends the exporter, and what is under way and queued if it is not idle.
+    fn end(&self, idle: bool, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        let shutdown = AssertUnwindSafe(|| self.exporter.shutdown(left));
+        // The outcomes of its batches say what became of them.
+        let _ = catch_unwind(shutdown);
+        if !idle {
+            self.queue.close(true);
+        }
+    }
+}
+
 /// Recording for this process: keep it until the end. Dropped, it shuts down within five seconds.
 ///
 /// A process that ends without dropping it (`std::process::exit`, an abort, a signal) loses what the
@@ -314,14 +328,25 @@ impl Telemetry {
         let drained = self.control.stop(until);
         for destination in &self.destinations {
             destination.queue.close(!drained);
-            // A part of the time is for what follows: to end the attempt that is under way and hear of it.
-            let soon = until.checked_sub(timeout / 4).unwrap_or(until);
-            if !destination.queue.wait_idle(soon) {
-                let left = until.saturating_duration_since(Instant::now());
-                let _ = destination.exporter.shutdown(left);
-                destination.queue.close(true);
-                destination.queue.wait_idle(until);
-            }
+        }
+        // A part of the time is for what follows: to end the attempt that is under way and hear of it.
+        let soon = until.checked_sub(timeout / 4).unwrap_or(until);
+        let mut ending = Vec::new();
+        for destination in &self.destinations {
+            let idle = destination.queue.wait_idle(soon);
+            // One that takes its time does not keep the others from ending.
+            let destination = destination.clone();
+            let end = std::thread::Builder::new()
+                .name("spanlet-end".into())
+                .spawn(move || destination.end(idle, until));
+            ending.extend(end);
+        }
+        for thread in ending {
+            wait_for(thread, until);
+        }
+        for destination in &self.destinations {
+            destination.queue.close(true);
+            destination.queue.wait_idle(until);
         }
         // A thread inside a name resolution cannot be interrupted; it is left to itself.
         for thread in threads {

@@ -216,7 +216,7 @@ pub(super) fn explain(
             detail,
         };
     }
-    let causes = || core::iter::successors(Some(error), |error| error.source());
+    let causes = || core::iter::successors(Some(error), |error| (*error).source());
     let io = causes().find_map(|cause| cause.downcast_ref::<io::Error>());
     // What a connector reports as text only.
     let says = |text: &str| causes().any(|cause| cause.to_string().contains(text));
@@ -235,7 +235,7 @@ pub(super) fn explain(
 /// An error with what caused it, as one text.
 pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
-    for cause in core::iter::successors(error.source(), |error| error.source()) {
+    for cause in core::iter::successors(error.source(), |error| (*error).source()) {
         let cause = cause.to_string();
         if !text.ends_with(&cause) {
             text.push_str(": ");
