@@ -3,6 +3,7 @@
 //! | stage | what |
 //! |---|---|
 //! | [`config`] | what the `OTEL_*` variables ask for |
+//! | [`resource`] | what produces the spans: from code, the environment, detectors |
 //! | [`propagation`] | context in and out of requests and messages |
 //! | `recorder`: [`Telemetry`], [`span()`] | spans of this process: a ring per thread, a drain thread, a [`Ledger`] |
 //! | [`clock`] | a device's ticks → Unix time, and how far off that may be |
@@ -12,6 +13,8 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+
+pub mod resource;
 
 pub mod propagation;
 
