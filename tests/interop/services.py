@@ -83,8 +83,8 @@ def node(program: str) -> list:
 class Ours:
     """One of our example services for the length of a `with`; then `ledger` says what became of its spans."""
 
-    def __init__(self, binary: str, name: str, collector: str, downstream: str = "", **more: str):
-        self.command = [peer.tool(binary)]
+    def __init__(self, binary: str, name: str, collector: str, downstream: str = "", arguments: list = [], **more: str):
+        self.command = [peer.tool(binary), *arguments]
         self.environment = peer.environment(collector, OTEL_SERVICE_NAME=name, DOWNSTREAM=downstream, **more)
 
     def __enter__(self):
