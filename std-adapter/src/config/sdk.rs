@@ -18,6 +18,10 @@ pub enum Propagator {
     B3,
     /// `b3multi`: B3 in several headers.
     B3Multi,
+    /// `jaeger`: Jaeger's `uber-trace-id`.
+    Jaeger,
+    /// `ottrace`: the headers of OpenTracing's basic tracers.
+    OtTrace,
 }
 
 impl Propagator {
@@ -27,9 +31,14 @@ impl Propagator {
             "baggage" => Ok(Propagator::Baggage),
             "b3" => Ok(Propagator::B3),
             "b3multi" => Ok(Propagator::B3Multi),
+            "jaeger" => Ok(Propagator::Jaeger),
+            "ottrace" => Ok(Propagator::OtTrace),
             "none" => Err("stands alone or not at all".to_owned()),
-            "jaeger" | "xray" | "ottrace" => Err("is not supported".to_owned()),
-            _ => Err("is no propagator (tracecontext, baggage, b3, b3multi, none)".to_owned()),
+            "xray" => Err("is not supported".to_owned()),
+            _ => Err(
+                "is no propagator (tracecontext, baggage, b3, b3multi, jaeger, ottrace, none)"
+                    .to_owned(),
+            ),
         })
         .unwrap_or_else(|| super::Config::default().propagators)
     }

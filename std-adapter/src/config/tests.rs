@@ -160,12 +160,16 @@ fn a_bad_resource_attribute_spoils_the_list() {
 
 #[test]
 fn propagators_and_exporters_are_lists_without_repeats() {
-    use Propagator::{B3, B3Multi, Baggage, TraceContext};
+    use Propagator::{B3, B3Multi, Baggage, Jaeger, OtTrace, TraceContext};
     let config = clean(&[
-        ("OTEL_PROPAGATORS", "b3, baggage,b3,b3multi,tracecontext"),
+        (
+            "OTEL_PROPAGATORS",
+            "b3, baggage,b3,b3multi,tracecontext,ottrace,jaeger",
+        ),
         ("OTEL_TRACES_EXPORTER", "console,otlp,zipkin"),
     ]);
-    assert_eq!(config.propagators, [B3, Baggage, B3Multi, TraceContext]);
+    let propagators = [B3, Baggage, B3Multi, TraceContext, OtTrace, Jaeger];
+    assert_eq!(config.propagators, propagators);
     let exporters = [
         TracesExporter::Console,
         TracesExporter::Otlp,
@@ -179,7 +183,7 @@ fn propagators_and_exporters_are_lists_without_repeats() {
     ]);
     assert!(config.propagators.is_empty() && config.exporters.is_empty());
 
-    let (config, warnings) = read(&[("OTEL_PROPAGATORS", "b3,jaeger,none,x")]);
+    let (config, warnings) = read(&[("OTEL_PROPAGATORS", "b3,xray,none,x")]);
     assert_eq!(config.propagators, [B3]);
     assert_eq!(warnings.len(), 3);
     let (config, warnings) = read(&[("OTEL_TRACES_EXPORTER", "logging")]);

@@ -6,9 +6,10 @@
 use super::clock::WallClock;
 use super::shared::{RingMemory, Shared, ThreadRing};
 use crate::export::queue::{Encoded, Queue};
+use crate::resource::Resource;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use spanlet::otlp::{OtlpEncoder, OtlpFull, Resource};
-use spanlet::{InstrumentationScope, KeyValue};
+use spanlet::InstrumentationScope;
+use spanlet::otlp::{self, OtlpEncoder, OtlpFull};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -104,7 +105,7 @@ pub(crate) struct Drain {
     pub(crate) control: Arc<Control>,
     pub(crate) queues: Vec<Arc<Queue>>,
     pub(crate) clock: WallClock,
-    pub(crate) resource: Vec<(String, String)>,
+    pub(crate) resource: Resource,
     pub(crate) scope: InstrumentationScope<'static>,
     pub(crate) max_batch_spans: u32,
     pub(crate) schedule_delay: Duration,
@@ -114,12 +115,11 @@ pub(crate) struct Drain {
 impl Drain {
     /// Runs until it is stopped.
     pub(crate) fn run(mut self) {
-        let attributes = core::mem::take(&mut self.resource);
-        let attributes: Vec<KeyValue<'_, &str>> = attributes
-            .iter()
-            .map(|(key, value)| KeyValue::new(key.as_str(), value.as_str()))
-            .collect();
-        let resource = Resource::new(&attributes);
+        let resource = core::mem::take(&mut self.resource);
+        resource.with_otlp(|resource| self.run_for(resource));
+    }
+
+    fn run_for(mut self, resource: &otlp::Resource<'_>) {
         let mut buf = vec![0; BATCH_BYTES];
         let mut going = true;
         let mut from = 0;
@@ -127,7 +127,7 @@ impl Drain {
             // One batch a turn: until it is full, or its time has come, or somebody asks for it.
             let anchor = self.clock.anchor();
             let scope = self.scope;
-            let Ok(mut batch) = OtlpEncoder::new(&mut buf, &resource, &scope, anchor) else {
+            let Ok(mut batch) = OtlpEncoder::new(&mut buf, resource, &scope, anchor) else {
                 // A resource of a megabyte: nothing can be sent. The rings fill up, and count it.
                 self.shared.close();
                 self.control.flushed(u64::MAX, true);

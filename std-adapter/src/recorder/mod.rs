@@ -26,6 +26,8 @@ use crate::export::queue::Queue;
 use crate::export::{
     ConsoleExporter, ExporterError, SpanExporter, ZipkinBuilder, otlp_exporter,
 };
+use crate::resource::{self, Resource, ResourceDetector};
+use crate::trace::AttributeValue;
 use clock::{HostClock, WallClock};
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
@@ -72,6 +74,8 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 #[must_use = "nothing is recorded before `install`"]
 pub struct TelemetryBuilder {
     config: Config,
+    resource: Resource,
+    detected: Resource,
     sampler: Option<Box<dyn Sampler + Send + Sync>>,
     exporters: Option<Vec<Box<dyn SpanExporter>>>,
     scope: InstrumentationScope<'static>,
@@ -121,8 +125,29 @@ impl TelemetryBuilder {
         self.resource_attribute("service.name", name)
     }
     /// Sets an attribute of the resource, in place of what the environment says.
-    pub fn resource_attribute(mut self, key: &str, value: &str) -> Self {
-        self.config.resource.set(key, value);
+    pub fn resource_attribute(mut self, key: &str, value: impl Into<AttributeValue>) -> Self {
+        self.resource.set(key, value);
+        self
+    }
+    /// Merges a resource into what code has set so far, and so in place of what the environment says. Where
+    /// the schemas contradict each other, there is none, and standard error says so.
+    pub fn resource(mut self, resource: Resource) -> Self {
+        self.resource = self.resource.merge_or_warn(resource);
+        self
+    }
+    /// Asks a detector, now. What it finds stands where neither code nor the environment says otherwise; of
+    /// two detectors the later one wins.
+    ///
+    /// ```no_run
+    /// use spanlet_std::resource::{ContainerDetector, HostDetector};
+    /// let telemetry = spanlet_std::Telemetry::builder()
+    ///     .resource_detector(HostDetector)
+    ///     .resource_detector(ContainerDetector)
+    ///     .install()?;
+    /// # Ok::<(), spanlet_std::InstallError>(())
+    /// ```
+    pub fn resource_detector(mut self, detector: impl ResourceDetector) -> Self {
+        self.detected = self.detected.merge_or_warn(detector.detect());
         self
     }
     /// Sets the sampler, in place of what the environment says.
@@ -240,7 +265,7 @@ impl TelemetryBuilder {
                 .map(|d| d.queue.clone())
                 .collect(),
             clock: WallClock::new(clock),
-            resource: resource_of(&config),
+            resource: resource::of_process(self.detected, &config.resource, self.resource),
             scope: self.scope,
             max_batch_spans: config.batch.max_export_batch_size,
             schedule_delay: config.batch.schedule_delay,
@@ -298,6 +323,8 @@ impl Telemetry {
     pub fn builder_with(config: Config) -> TelemetryBuilder {
         TelemetryBuilder {
             config,
+            resource: Resource::empty(),
+            detected: Resource::empty(),
             sampler: None,
             exporters: None,
             scope: InstrumentationScope::new(""),
@@ -480,25 +507,4 @@ fn limits_of(limits: &LimitsConfig) -> SpanLimits {
         link_attribute_count: count(limits.link_attribute_count),
         attribute_value_length: limits.attribute_value_length.unwrap_or(u32::MAX),
     }
-}
-
-/// The environment's resource, and what every exporter must add.
-fn resource_of(config: &Config) -> Vec<(String, String)> {
-    let mut resource = config.resource.clone();
-    if resource.service_name().is_none() {
-        // SPEC: Resource conventions, "service.name".
-        let process = std::env::current_exe().ok();
-        let name = process
-            .as_deref()
-            .and_then(|path| path.file_name()?.to_str())
-            .map_or_else(
-                || "unknown_service".into(),
-                |name| format!("unknown_service:{name}"),
-            );
-        resource.set("service.name", &name);
-    }
-    resource.set("telemetry.sdk.name", "spanlet");
-    resource.set("telemetry.sdk.language", "rust");
-    resource.set("telemetry.sdk.version", env!("CARGO_PKG_VERSION"));
-    resource.attributes
 }
