@@ -32,7 +32,8 @@ pub mod receiver;
 pub mod trace;
 
 pub use recorder::{
-    InstallError, Ledger, Local, PooledBuf, Span, Telemetry, TelemetryBuilder, span,
+    ClockSource, InstallError, Ledger, Local, PooledBuf, Span, Telemetry, TelemetryBuilder, span,
+    suppress, suppress_this_thread,
 };
 
 /// The code in the readme compiles.

@@ -42,7 +42,7 @@ use env::Env;
 /// let (config, warnings) = Config::from_lookup(env);
 /// assert_eq!(config.resource.service_name(), Some("checkout"));
 /// assert_eq!(config.otlp.endpoint.to_string(), "http://collector:4318/v1/traces");
-/// assert_eq!(config.batch.max_queue_size, 2048);
+/// assert_eq!(config.batch.max_queue_size, 131_072);
 /// assert!(warnings[0].to_string().starts_with("OTEL_BSP_MAX_QUEUE_SIZE=\"many\""));
 /// ```
 #[derive(Clone, Debug, PartialEq)]
