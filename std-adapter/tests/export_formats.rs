@@ -3,7 +3,7 @@
 mod collector;
 mod spans;
 
-use collector::{Collector, FakeTimer, Step, answer, say};
+use collector::{Collector, FakeTimer, Step, answer, outlast, say};
 use core::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
@@ -82,7 +82,10 @@ fn json_answers_faults_and_limits_count_as_those_of_protobuf() {
     let builder = collector.builder().json(true).timer(FakeTimer::new());
     let exporter = builder.clone().build().unwrap();
     let outcome = exporter.export(batch, Duration::MAX);
-    assert_eq!((outcome.rejected, outcome.exported, outcome.attempts), (1, spans - 1, 2));
+    assert_eq!(
+        (outcome.rejected, outcome.exported, outcome.attempts),
+        (1, spans - 1, 2)
+    );
     let outcome = exporter.export(batch, Duration::MAX);
     assert_eq!((outcome.failed, outcome.attempts), (spans, 1));
     assert!(outcome.error.unwrap().to_string().contains("400 \"bad\""));
@@ -97,8 +100,37 @@ fn json_answers_faults_and_limits_count_as_those_of_protobuf() {
     };
     let outcome = exporter.export(broken, Duration::MAX);
     assert_eq!((outcome.failed, outcome.attempts), (spans, 0));
-    assert!(matches!(outcome.error, Some(ExportError::BadRequest { .. })));
+    assert!(matches!(
+        outcome.error,
+        Some(ExportError::BadRequest { .. })
+    ));
     assert_eq!(collector.requests().len(), 3);
+}
+
+#[test]
+fn a_collector_that_is_down_for_minutes_loses_nothing() {
+    let (request, spans) = spans::request();
+    let batch = Batch {
+        body: &request,
+        spans,
+    };
+    for json in [false, true] {
+        let outage = (0..100).map(|_| say(503)).chain([say(200)]);
+        let collector = Collector::play(outage.collect());
+        let timer = FakeTimer::new();
+        let builder = collector.builder().json(json).timer(timer.clone());
+        let (took, outcome) = outlast(&builder.build().unwrap(), &timer, batch);
+        assert!(took > Duration::from_secs(240), "{took:?}");
+        assert_eq!(outcome.exported, spans);
+        // All of it is the same request.
+        let requests = collector.requests();
+        assert_eq!(requests.len(), 101);
+        assert!(
+            requests
+                .iter()
+                .all(|request| request.body == requests[0].body)
+        );
+    }
 }
 
 #[test]
@@ -118,7 +150,10 @@ fn zipkin_gets_its_own_json() {
     assert_eq!(charge["traceId"].as_str().unwrap().len(), 32);
     assert_eq!(charge["parentId"], checkout["id"]);
     assert_eq!(checkout.get("parentId"), None);
-    assert_eq!((&charge["kind"], &checkout["kind"]), (&json!("CLIENT"), &json!("SERVER")));
+    assert_eq!(
+        (&charge["kind"], &checkout["kind"]),
+        (&json!("CLIENT"), &json!("SERVER"))
+    );
     assert_eq!(plain.get("kind"), None);
     assert_eq!(charge["localEndpoint"], json!({"serviceName": "shop"}));
     let timestamp = charge["timestamp"].as_u64().unwrap();
@@ -199,7 +234,10 @@ fn the_console_shows_a_line_for_each_span_or_a_picture() {
     exported(&ConsoleExporter::new().writer(page.clone()));
     let text = page.text();
     assert_eq!(text.lines().count(), 3, "{text}");
-    let line = text.lines().find(|line| line.contains("\"charge\"")).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.contains("\"charge\""))
+        .unwrap();
     assert!(line.starts_with("2023-11-14T22:13:20."), "{line}");
     for part in [
         " shop \"charge\" client ",
@@ -216,7 +254,10 @@ fn the_console_shows_a_line_for_each_span_or_a_picture() {
     let picture = ConsoleExporter::new().waterfall(Waterfall::new(100));
     exported(&picture.writer(page.clone()));
     let text = page.text();
-    assert!(text.contains("charge") && text.contains("declined"), "{text}");
+    assert!(
+        text.contains("charge") && text.contains("declined"),
+        "{text}"
+    );
 
     /// A pipe that nobody reads.
     struct Broken;
@@ -233,9 +274,17 @@ fn the_console_shows_a_line_for_each_span_or_a_picture() {
         body: &request,
         spans,
     };
-    let outcome = ConsoleExporter::new().writer(Broken).export(batch, Duration::MAX);
+    let outcome = ConsoleExporter::new()
+        .writer(Broken)
+        .export(batch, Duration::MAX);
     assert_eq!((outcome.failed, outcome.spans()), (spans, spans));
-    assert!(outcome.error.unwrap().to_string().contains("the exporter console failed"));
+    assert!(
+        outcome
+            .error
+            .unwrap()
+            .to_string()
+            .contains("the exporter console failed")
+    );
 }
 
 #[test]
@@ -253,5 +302,8 @@ fn a_host_that_does_not_resolve_is_failed_and_said() {
     };
     let outcome = exporter.export(batch, Duration::MAX);
     assert_eq!(outcome.failed, spans, "{outcome:?}");
-    assert!(matches!(outcome.error, Some(ExportError::Connect { .. })), "{outcome:?}");
+    assert!(
+        matches!(outcome.error, Some(ExportError::Connect { .. })),
+        "{outcome:?}"
+    );
 }

@@ -29,27 +29,8 @@ const STAY_MS: &str = "SPANLET_TEST_STAY_MS";
 /// The process under test; nothing without its variables.
 #[test]
 fn child() {
-    let number = |name: &str| -> u64 { std::env::var(name).unwrap_or_default().parse().unwrap_or(0) };
     let Ok(runtime) = std::env::var(RUNTIME) else {
         return;
-    };
-    let work = || {
-        let telemetry = Telemetry::builder().install().expect("it can be installed");
-        for _ in 0..number(COUNT) {
-            record();
-        }
-        std::thread::sleep(Duration::from_millis(number(STAY_MS)));
-        let timeout = Duration::from_millis(number(TIMEOUT_MS).max(1));
-        let begun = Instant::now();
-        let ledger = telemetry.shutdown(timeout);
-        let result = serde_json::json!({
-            "ledger": ledger,
-            "ledgers": telemetry.ledgers(),
-            "took_ms": u64::try_from(begun.elapsed().as_millis()).unwrap(),
-            "errors": telemetry.last_errors(),
-        });
-        println!("\nRESULT {result}");
-        // Dropped here, in the runtime.
     };
     match runtime.as_str() {
         "none" => work(),
@@ -63,8 +44,32 @@ fn child() {
             .enable_all()
             .build()
             .unwrap()
-            .block_on(async { tokio::spawn(async move { work() }).await.unwrap() }),
+            .block_on(async { tokio::spawn(async { work() }).await.unwrap() }),
     }
+}
+
+/// Records, ends, reports.
+fn work() {
+    let number = |name: &str| -> u64 {
+        let text = std::env::var(name).unwrap_or_default();
+        text.parse().unwrap_or(0)
+    };
+    let telemetry = Telemetry::builder().install().expect("it can be installed");
+    for _ in 0..number(COUNT) {
+        record();
+    }
+    std::thread::sleep(Duration::from_millis(number(STAY_MS)));
+    let timeout = Duration::from_millis(number(TIMEOUT_MS).max(1));
+    let begun = Instant::now();
+    let ledger = telemetry.shutdown(timeout);
+    let result = serde_json::json!({
+        "ledger": ledger,
+        "ledgers": telemetry.ledgers(),
+        "took_ms": u64::try_from(begun.elapsed().as_millis()).unwrap(),
+        "errors": telemetry.last_errors(),
+    });
+    println!("\nRESULT {result}");
+    // Dropped here, in the runtime.
 }
 
 /// A span with three of everything.
@@ -73,7 +78,11 @@ fn record() {
     let mut span: Span = span("work").start();
     for key in ["a", "b", "c"] {
         span.set_attribute(key, "0123456789");
-        let attributes = [KeyValue::new("k", 1), KeyValue::new("l", 2), KeyValue::new("m", 3)];
+        let attributes = [
+            KeyValue::new("k", 1),
+            KeyValue::new("l", 2),
+            KeyValue::new("m", 3),
+        ];
         span.add_event(key, &attributes);
         span.add_link(&other.context(), &attributes);
     }
@@ -232,7 +241,10 @@ fn resource_scope_and_headers_come_from_the_environment() {
         1,
         &[
             ("OTEL_SERVICE_NAME", "checkout"),
-            ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,team=pay%2Cments"),
+            (
+                "OTEL_RESOURCE_ATTRIBUTES",
+                "service.name=other,team=pay%2Cments",
+            ),
             ("OTEL_EXPORTER_OTLP_HEADERS", "X-Tenant=a%20b"),
         ],
     );
@@ -241,7 +253,10 @@ fn resource_scope_and_headers_come_from_the_environment() {
     assert_eq!(request.line, "POST /v1/traces HTTP/1.1");
     assert_eq!(request.header("x-tenant"), Some("a b"));
     let agent = request.header("user-agent").unwrap();
-    assert!(agent.starts_with("OTel-OTLP-Exporter-Rust-spanlet/"), "{agent}");
+    assert!(
+        agent.starts_with("OTel-OTLP-Exporter-Rust-spanlet/"),
+        "{agent}"
+    );
     let resource = request_of(&request.body).resource_spans[0].resource.clone();
     let attribute = |key: &str| {
         let attributes = &resource.as_ref().unwrap().attributes;
@@ -277,7 +292,10 @@ fn the_traces_variables_go_before_the_general_ones() {
     assert_eq!(request.line, "POST /mine?key=1 HTTP/1.1");
     assert_eq!(request.header("content-type"), Some("application/json"));
     assert_eq!(request.header("content-encoding"), Some("gzip"));
-    assert_eq!((request.header("a"), request.header("b")), (None, Some("2")));
+    assert_eq!(
+        (request.header("a"), request.header("b")),
+        (None, Some("2"))
+    );
 }
 
 #[test]
@@ -333,16 +351,26 @@ fn every_limit_cuts_what_it_names() {
     );
     let spans = spans_of(&requests);
     let span = spans.iter().find(|span| span.name == "work").unwrap();
-    let own: Vec<_> = span.attributes.iter().filter(|kv| kv.key.len() == 1).collect();
+    let own: Vec<_> = span
+        .attributes
+        .iter()
+        .filter(|kv| kv.key.len() == 1)
+        .collect();
     assert_eq!((own.len(), span.dropped_attributes_count), (2, 1));
     let text = own[0].value.clone().unwrap().value.unwrap();
     assert_eq!(text, any_value::Value::StringValue("0123".into()));
     assert_eq!((span.events.len(), span.dropped_events_count), (1, 2));
     assert_eq!((span.links.len(), span.dropped_links_count), (2, 1));
     let event = &span.events[0];
-    assert_eq!((event.attributes.len(), event.dropped_attributes_count), (1, 2));
+    assert_eq!(
+        (event.attributes.len(), event.dropped_attributes_count),
+        (1, 2)
+    );
     let link = &span.links[0];
-    assert_eq!((link.attributes.len(), link.dropped_attributes_count), (2, 1));
+    assert_eq!(
+        (link.attributes.len(), link.dropped_attributes_count),
+        (2, 1)
+    );
     let general = [
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", "1"),
         ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3"),
@@ -350,7 +378,11 @@ fn every_limit_cuts_what_it_names() {
     let (_, requests) = run_with_collector(1, &general);
     let spans = spans_of(&requests);
     let span = spans.iter().find(|span| span.name == "work").unwrap();
-    let own: Vec<_> = span.attributes.iter().filter(|kv| kv.key.len() == 1).collect();
+    let own: Vec<_> = span
+        .attributes
+        .iter()
+        .filter(|kv| kv.key.len() == 1)
+        .collect();
     assert_eq!((own.len(), span.dropped_attributes_count), (1, 2));
     let text = own[0].value.clone().unwrap().value.unwrap();
     assert_eq!(text, any_value::Value::StringValue("012".into()));
@@ -365,7 +397,10 @@ fn batches_queue_and_delay_are_as_asked() {
         .iter()
         .map(|request| spans_of(std::slice::from_ref(request)).len())
         .collect();
-    assert!(sizes.iter().all(|n| *n <= 3) && requests.len() >= 4, "{sizes:?}");
+    assert!(
+        sizes.iter().all(|n| *n <= 3) && requests.len() >= 4,
+        "{sizes:?}"
+    );
 
     // A short delay: the batch is there before the shutdown asks for it.
     let collector = Collector::play(vec![say(200)]);
@@ -412,7 +447,11 @@ fn batches_queue_and_delay_are_as_asked() {
         ],
     );
     assert_eq!(report.ledger.indeterminate, 2, "{}", report.ledger);
-    assert!(report.errors[0].contains("300 ms allowed"), "{:?}", report.errors);
+    assert!(
+        report.errors[0].contains("300 ms allowed"),
+        "{:?}",
+        report.errors
+    );
     let collector = Collector::play(vec![Step::Hang]);
     let url = format!("http://{}", collector.address);
     let report = run(
@@ -422,7 +461,11 @@ fn batches_queue_and_delay_are_as_asked() {
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "250"),
         ],
     );
-    assert!(report.errors[0].contains("250 ms allowed"), "{:?}", report.errors);
+    assert!(
+        report.errors[0].contains("250 ms allowed"),
+        "{:?}",
+        report.errors
+    );
 }
 
 #[test]
@@ -458,6 +501,10 @@ fn none_sends_nothing_and_a_bad_value_is_said() {
     let (report, requests) = run_with_collector(2, &[("OTEL_TRACES_EXPORTER", "none")]);
     assert_eq!((report.ledger.started, requests.len()), (4, 0));
     let (report, requests) = run_with_collector(1, &[("OTEL_BSP_MAX_QUEUE_SIZE", "many")]);
-    assert!(report.stderr.contains("OTEL_BSP_MAX_QUEUE_SIZE=\"many\""), "{}", report.stderr);
+    assert!(
+        report.stderr.contains("OTEL_BSP_MAX_QUEUE_SIZE=\"many\""),
+        "{}",
+        report.stderr
+    );
     assert_eq!(spans_of(&requests).len(), 2);
 }

@@ -7,7 +7,7 @@ mod collector;
 mod grpc_collector;
 
 use certificates::{file, identity, server_config};
-use collector::{BODY, FakeTimer, SPANS, batch, text};
+use collector::{BODY, FakeTimer, SPANS, batch, outlast, text};
 use core::time::Duration;
 use grpc_collector::{GrpcCollector, GrpcStep, framed, retry_info};
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -127,7 +127,10 @@ fn a_retry_info_is_a_floor_and_makes_exhaustion_pass() {
         let busy = GrpcStep::Status(code, "busy", retry_info(3));
         let (outcome, waits, _) = export(vec![busy]);
         assert_eq!((outcome.exported, outcome.attempts), (SPANS, 2), "{code}");
-        assert!(waits[0] >= 3 * SECOND && waits[0] <= 4 * SECOND, "{waits:?}");
+        assert!(
+            waits[0] >= 3 * SECOND && waits[0] <= 4 * SECOND,
+            "{waits:?}"
+        );
     }
     // Longer than the timeout: later batches are held back, and it may be offered again.
     let busy = GrpcStep::Status(8, "quota", retry_info(60));
@@ -141,8 +144,21 @@ fn a_longer_outage_ends_with_the_timeout_and_may_be_offered_again() {
     let (outcome, waits, requests) = export((0..50).map(|_| status(14)).collect());
     assert!(waits.iter().sum::<Duration>() < 10 * SECOND);
     assert_eq!(outcome.failed, SPANS);
-    assert_eq!((outcome.attempts as usize, waits.len() + 1), (requests, requests));
+    assert_eq!(
+        (outcome.attempts as usize, waits.len() + 1),
+        (requests, requests)
+    );
     assert!(requests > 3 && outcome.retry_in.is_some());
+}
+
+#[test]
+fn a_collector_that_is_down_for_minutes_loses_nothing() {
+    let collector = GrpcCollector::play((0..100).map(|_| status(14)).collect());
+    let timer = FakeTimer::new();
+    let exporter = to(&collector).timer(timer.clone()).build().unwrap();
+    let (took, outcome) = outlast(&exporter, &timer, batch());
+    assert!(took > 240 * SECOND, "{took:?}");
+    assert_eq!(outcome.exported, SPANS);
 }
 
 #[test]
@@ -181,9 +197,7 @@ fn partial_success_is_counted_and_never_tried_again() {
 #[test]
 fn what_is_no_grpc_answer_is_told_apart() {
     // A proxy's statuses go by the rules of HTTP.
-    let http = |status, body: &str| {
-        GrpcStep::Http(status, "text/plain", body.as_bytes().to_vec())
-    };
+    let http = |status, body: &str| GrpcStep::Http(status, "text/plain", body.as_bytes().to_vec());
     let (outcome, _, _) = export(vec![http(503, "starting"), http(502, "")]);
     assert_eq!((outcome.exported, outcome.attempts), (SPANS, 3));
     let (outcome, _, _) = export(vec![http(404, "no such path")]);
@@ -208,7 +222,11 @@ fn what_is_no_grpc_answer_is_told_apart() {
         .unwrap()
         .timeout(Some(SECOND / 2));
     let outcome = exporter.build().unwrap().export(batch(), Duration::MAX);
-    assert_eq!((outcome.exported, outcome.spans()), (0, SPANS), "{outcome:?}");
+    assert_eq!(
+        (outcome.exported, outcome.spans()),
+        (0, SPANS),
+        "{outcome:?}"
+    );
 }
 
 #[test]
@@ -222,7 +240,10 @@ fn a_huge_answer_is_not_read_and_not_tried_again() {
 #[test]
 fn requests_over_the_limit_are_not_sent() {
     let collector = GrpcCollector::play(vec![]);
-    let exporter = to(&collector).request_limit(BODY.len() - 1).build().unwrap();
+    let exporter = to(&collector)
+        .request_limit(BODY.len() - 1)
+        .build()
+        .unwrap();
     let outcome = exporter.export(batch(), Duration::MAX);
     assert_eq!((outcome.too_large, outcome.attempts), (SPANS, 0));
     let exporter = to(&collector).request_limit(BODY.len()).build().unwrap();
@@ -232,7 +253,11 @@ fn requests_over_the_limit_are_not_sent() {
 #[test]
 fn a_lost_connection_is_tried_again_and_lost_answers_are_indeterminate() {
     let (outcome, waits, _) = export(vec![GrpcStep::Close]);
-    assert_eq!((outcome.exported, outcome.attempts), (SPANS, 2), "{outcome:?}");
+    assert_eq!(
+        (outcome.exported, outcome.attempts),
+        (SPANS, 2),
+        "{outcome:?}"
+    );
     assert_eq!(waits.len(), 1);
     let (outcome, _, _) = export(vec![GrpcStep::Close, status(3)]);
     assert_eq!((outcome.indeterminate, outcome.attempts), (SPANS, 2));
@@ -261,7 +286,10 @@ fn nothing_listening_and_no_such_host_say_what_to_do() {
     let outcome = exporter.export(batch(), Duration::MAX);
     assert_eq!((outcome.failed, outcome.indeterminate), (SPANS, 0));
     assert!(outcome.attempts > 3 && outcome.retry_in.is_some());
-    assert!(text(&outcome).contains("refused the connection"), "{outcome:?}");
+    assert!(
+        text(&outcome).contains("refused the connection"),
+        "{outcome:?}"
+    );
 
     let exporter = OtlpGrpcExporter::builder()
         .endpoint("http://collector.invalid:4317")
@@ -310,7 +338,10 @@ fn a_shutdown_cuts_a_call_and_ends_a_backoff() {
             let report = exporter.shutdown(SECOND / 4);
             assert!(begun.elapsed() < 20 * SECOND);
             assert_eq!(report.unfinished, 0);
-            assert_eq!((report.indeterminate, report.failed), (indeterminate, SPANS - indeterminate));
+            assert_eq!(
+                (report.indeterminate, report.failed),
+                (indeterminate, SPANS - indeterminate)
+            );
             let outcome = call.join().unwrap();
             assert_eq!(outcome.indeterminate, indeterminate, "{outcome:?}");
         });
@@ -329,7 +360,9 @@ fn runtimes_around_it_do_not_matter() {
         // Dropped here, inside of whatever there is.
     };
     run();
-    let current = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let current = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     current.block_on(async { run() });
     let multi = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -366,7 +399,11 @@ fn tls_trusts_a_file_refuses_others_and_shows_a_client_certificate() {
     let other = file("grpc-other.pem", &identity().cert.pem());
     for builder in [at(&collector), at(&collector).certificate(other)] {
         let outcome = builder.build().unwrap().export(batch(), Duration::MAX);
-        assert_eq!((outcome.failed, outcome.attempts), (SPANS, 1), "{outcome:?}");
+        assert_eq!(
+            (outcome.failed, outcome.attempts),
+            (SPANS, 1),
+            "{outcome:?}"
+        );
         let error = outcome.error.unwrap();
         let tls = matches!(
             &error,
@@ -388,7 +425,11 @@ fn tls_trusts_a_file_refuses_others_and_shows_a_client_certificate() {
     assert_eq!(outcome.exported, SPANS, "{outcome:?}");
     let without = at(&collector).certificate(ca).timeout(Some(SECOND));
     let outcome = without.build().unwrap().export(batch(), Duration::MAX);
-    assert_eq!((outcome.exported, outcome.spans()), (0, SPANS), "{outcome:?}");
+    assert_eq!(
+        (outcome.exported, outcome.spans()),
+        (0, SPANS),
+        "{outcome:?}"
+    );
 
     let nothing = file("grpc-nothing.pem", "no certificate here\n");
     let error = at(&collector).certificate(nothing).build().unwrap_err();

@@ -5,9 +5,9 @@ mod spans;
 use core::time::Duration;
 use opentelemetry::trace::{SpanKind, Status};
 use opentelemetry::{Array, Key, KeyValue, Value};
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData, SpanExporter as SdkExporter};
-use opentelemetry_sdk::Resource;
 use spanlet_std::export::{Batch, OpenTelemetryExporter, SpanExporter};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,11 @@ fn everything_of_a_span_arrives_typed() {
         spans: count,
     };
     let outcome = exporter.export(batch, Duration::MAX);
-    assert_eq!((outcome.exported, outcome.spans()), (count, count), "{outcome:?}");
+    assert_eq!(
+        (outcome.exported, outcome.spans()),
+        (count, count),
+        "{outcome:?}"
+    );
     let got = memory.get_finished_spans().unwrap();
     assert_eq!(got.len() as u64, count);
 
@@ -42,7 +46,10 @@ fn everything_of_a_span_arrives_typed() {
         KeyValue::new("yes", true),
         KeyValue::new("bytes", "00ff"),
         KeyValue::new("wholes", Value::Array(Array::I64(vec![1, 2]))),
-        KeyValue::new("texts", Value::Array(Array::String(vec!["x".into(), "y".into()]))),
+        KeyValue::new(
+            "texts",
+            Value::Array(Array::String(vec!["x".into(), "y".into()])),
+        ),
     ];
     assert_eq!(span.attributes, expected);
     let event = &span.events.events[0];
@@ -102,7 +109,10 @@ fn faults_are_counted_and_the_resource_is_told_once() {
     let outcome = exporter.export(batch, Duration::MAX);
     assert_eq!((outcome.failed, outcome.retry_in), (count, None));
     let text = outcome.error.unwrap().to_string();
-    assert!(text.contains("Scripted failed: Operation failed: no way"), "{text}");
+    assert!(
+        text.contains("Scripted failed: Operation failed: no way"),
+        "{text}"
+    );
     let outcome = exporter.export(batch, Duration::MAX);
     assert_eq!(outcome.indeterminate, count);
     let outcome = exporter.export(batch, Duration::MAX);
@@ -150,7 +160,11 @@ fn a_call_that_hangs_ends_with_its_budget_or_the_shutdown() {
         let report = exporter.shutdown(Duration::from_millis(100));
         assert_eq!(report.unfinished, 0);
         let outcome = call.join().unwrap();
-        assert_eq!((outcome.exported, outcome.spans()), (0, count), "{outcome:?}");
+        assert_eq!(
+            (outcome.exported, outcome.spans()),
+            (0, count),
+            "{outcome:?}"
+        );
     });
     assert!(begun.elapsed() < Duration::from_secs(40));
 }

@@ -53,7 +53,13 @@ fn config(settings: &Settings, host: &str, port: u16, ca: &str) -> Config {
         Some(with_port.replace(host, &here))
     });
     assert!(warnings.is_empty(), "{warnings:?}");
-    assert!(config.otlp.endpoint.to_string().starts_with("https://localhost:"));
+    assert!(
+        config
+            .otlp
+            .endpoint
+            .to_string()
+            .starts_with("https://localhost:")
+    );
     assert_eq!(config.resource.service_name(), Some("checkout"));
     config
 }
@@ -90,9 +96,12 @@ fn https(name: &str) -> (u16, String, Receiver<Seen>) {
                 }
                 lines.push(line.trim().to_owned());
             }
-            let length = lines
-                .iter()
-                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let length = lines.iter().find_map(|line| {
+                line.to_ascii_lowercase()
+                    .strip_prefix("content-length: ")?
+                    .parse()
+                    .ok()
+            });
             let mut body = vec![0; length.unwrap()];
             stream.read_exact(&mut body).unwrap();
             assert_eq!(stream.get_ref().conn.server_name(), Some("localhost"));
@@ -111,7 +120,10 @@ fn check_http(settings: &Settings, host: &str, line: &str, headers: &[&str]) {
     export(config(settings, host, port, &ca));
     let (lines, body) = seen.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!(lines[0], format!("POST {line} HTTP/1.1"));
-    for header in headers.iter().chain(&["content-type: application/x-protobuf"]) {
+    for header in headers
+        .iter()
+        .chain(&["content-type: application/x-protobuf"])
+    {
         let (name, value) = header.split_once(": ").unwrap();
         let found = lines.iter().find_map(|line| {
             let (known, value) = line.split_once(": ")?;

@@ -424,7 +424,10 @@ fn protocols_and_their_endpoints() {
     ] {
         assert_eq!(otlp(&[(PROTOCOL, name)]), (protocol, endpoint.to_owned()));
     }
-    let both = [(PROTOCOL, "grpc"), ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json")];
+    let both = [
+        (PROTOCOL, "grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
+    ];
     assert_eq!(otlp(&both).0, OtlpProtocol::HttpJson);
     // By gRPC no path is added, and a scheme is not needed.
     for (url, insecure, shown) in [
@@ -447,14 +450,20 @@ fn protocols_and_their_endpoints() {
 #[test]
 fn zipkin() {
     let zipkin = clean(&[
-        ("OTEL_EXPORTER_ZIPKIN_ENDPOINT", "http://z:9411/api/v2/spans"),
+        (
+            "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
+            "http://z:9411/api/v2/spans",
+        ),
         ("OTEL_EXPORTER_ZIPKIN_TIMEOUT", "0"),
     ])
     .zipkin;
     assert_eq!(zipkin.endpoint.to_string(), "http://z:9411/api/v2/spans");
     assert_eq!(zipkin.timeout, None);
     let default = clean(&[]).zipkin;
-    assert_eq!(default.endpoint.to_string(), "http://localhost:9411/api/v2/spans");
+    assert_eq!(
+        default.endpoint.to_string(),
+        "http://localhost:9411/api/v2/spans"
+    );
     assert_eq!(default.timeout, Some(Duration::from_secs(10)));
     refused("OTEL_EXPORTER_ZIPKIN_ENDPOINT", "z:9411");
     refused("OTEL_EXPORTER_ZIPKIN_TIMEOUT", "10s");

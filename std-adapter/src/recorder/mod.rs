@@ -23,9 +23,7 @@ pub use thread::Local;
 
 use crate::config::{BatchConfig, Config, LimitsConfig, RootSampler, TracesExporter};
 use crate::export::queue::Queue;
-use crate::export::{
-    ConsoleExporter, ExporterError, SpanExporter, ZipkinBuilder, otlp_exporter,
-};
+use crate::export::{ConsoleExporter, ExporterError, SpanExporter, ZipkinBuilder, otlp_exporter};
 use clock::{HostClock, WallClock};
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;

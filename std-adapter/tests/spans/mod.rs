@@ -4,8 +4,8 @@
 use spanlet::otlp::{OtlpEncoder, Resource};
 use spanlet::testing::TestTracer;
 use spanlet::{
-    InlineBuf, InstrumentationScope, KeyValue, Span, SpanKind, Status, StrArray, TickRate, Ticks, UnixAnchor,
-    Value,
+    InlineBuf, InstrumentationScope, KeyValue, Span, SpanKind, Status, StrArray, TickRate, Ticks,
+    UnixAnchor, Value,
 };
 
 /// The bytes, and how many spans they hold.
@@ -42,11 +42,7 @@ pub fn request() -> (Vec<u8>, u64) {
     let scope = InstrumentationScope::new("shop-lib")
         .with_version("2")
         .with_schema_url("https://schema/scope");
-    let anchor = UnixAnchor::new(
-        Ticks(0),
-        1_700_000_000_000_000_000,
-        TickRate::MICROSECONDS,
-    );
+    let anchor = UnixAnchor::new(Ticks(0), 1_700_000_000_000_000_000, TickRate::MICROSECONDS);
     let mut buf = vec![0; 1 << 16];
     let mut encoder = OtlpEncoder::new(&mut buf, &resource, &scope, anchor).unwrap();
     tracer.with_spans(|spans| {
