@@ -208,9 +208,20 @@ pub(super) fn explain(
     error: &(dyn Error + 'static),
     sent_any: bool,
     sent_whole: bool,
+    allowed: Duration,
 ) -> ExportError {
     let endpoint = endpoint.to_owned();
     let detail = with_causes(error);
+    let causes = || core::iter::successors(Some(error), |error| (*error).source());
+    // tonic's channel keeps the time that `grpc-timeout` says, too.
+    let timed_out = causes().any(|cause| cause.is::<tonic::TimeoutExpired>());
+    if sent_any && timed_out {
+        return ExportError::TimedOut {
+            endpoint,
+            sent_whole,
+            allowed,
+        };
+    }
     if sent_any {
         return ExportError::Disconnected {
             endpoint,
@@ -218,11 +229,11 @@ pub(super) fn explain(
             detail,
         };
     }
-    let causes = || core::iter::successors(Some(error), |error| (*error).source());
     let io = causes().find_map(|cause| cause.downcast_ref::<io::Error>());
     // What a connector reports as text only.
     let says = |text: &str| causes().any(|cause| cause.to_string().contains(text));
     let reason = match io.map(io::Error::kind) {
+        _ if timed_out => ConnectReason::TimedOut,
         _ if says("dns error") => ConnectReason::HostNotFound,
         Some(io::ErrorKind::ConnectionRefused) => ConnectReason::Refused,
         Some(io::ErrorKind::TimedOut) => ConnectReason::TimedOut,

@@ -69,7 +69,7 @@ impl GrpcTarget {
         allowed: Duration,
     ) -> Attempt {
         let length = body.len();
-        let exchange = pin!(self.exchange(body, &sent, time_left));
+        let exchange = pin!(self.exchange(body, &sent, time_left, allowed));
         let deadline = pin!(async {
             match time_left {
                 Some(left) => tokio::time::sleep(left).await,
@@ -114,6 +114,7 @@ impl GrpcTarget {
         body: Bytes,
         sent: &Arc<AtomicUsize>,
         time_left: Option<Duration>,
+        allowed: Duration,
     ) -> Attempt {
         // Nobody drove the connection since the last call: let it notice that the other side has closed it.
         for _ in 0..3 {
@@ -142,7 +143,7 @@ impl GrpcTarget {
             // ORDERING: one thread.
             let sent = sent.load(Relaxed);
             Attempt::Failed {
-                error: explain(&self.shown, error, sent > 0, sent >= length),
+                error: explain(&self.shown, error, sent > 0, sent >= length, allowed),
                 retry_after: None,
             }
         };
