@@ -8,6 +8,7 @@
 //!    sockets off the list of its own clock sources;
 //! 3. its rate, calibrated for 10 to 200 ms against the monotonic clock, agrees to 0.5 % with a second measurement.
 
+use super::counter;
 use spanlet::{TickRate, Ticks, UnixAnchor};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,10 +32,10 @@ pub enum ClockSource {
 }
 
 /// Reads ticks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum HostClock {
-    /// Known to read the counter.
-    Counter(quanta::Clock, TickRate),
+    /// Ticks of the counter, at this rate.
+    Counter(TickRate),
     /// Nanoseconds since this moment.
     Monotonic(Instant),
 }
@@ -64,24 +65,24 @@ impl HostClock {
         }
         let hz = u128::from(STRETCH) * 1_000_000_000 / u128::from(nanos.max(1));
         let hz = u64::try_from(hz).ok()?;
-        let from = Pair::read(&clock);
+        let from = Pair::read();
         std::thread::sleep(CHECK);
-        if !from.agrees(&Pair::read(&clock), hz) {
+        if !from.agrees(&Pair::read(), hz) {
             return None;
         }
-        Some(HostClock::Counter(clock, TickRate::hz(hz)?))
+        Some(HostClock::Counter(TickRate::hz(hz)?))
     }
     pub(crate) fn source(&self) -> ClockSource {
         match self {
-            HostClock::Counter(..) => ClockSource::Counter,
+            HostClock::Counter(_) => ClockSource::Counter,
             HostClock::Monotonic(_) => ClockSource::Monotonic,
         }
     }
     #[inline(always)]
     pub(crate) fn now(&self) -> Ticks {
         match self {
-            HostClock::Counter(clock, _) => Ticks(clock.raw()),
-            HostClock::Monotonic(start) => Ticks(start.elapsed().as_nanos() as u64),
+            HostClock::Counter(_) => Ticks(counter::now()),
+            HostClock::Monotonic(start) => monotonic(start),
         }
     }
     pub(crate) fn ticks_of(&self, duration: core::time::Duration) -> u64 {
@@ -90,10 +91,17 @@ impl HostClock {
     }
     fn rate(&self) -> TickRate {
         match self {
-            HostClock::Counter(_, rate) => *rate,
+            HostClock::Counter(rate) => *rate,
             HostClock::Monotonic(_) => TickRate::NANOSECONDS,
         }
     }
+}
+
+/// Out of line: it is long, and where the counter is read nobody calls it.
+#[cold]
+#[inline(never)]
+fn monotonic(start: &Instant) -> Ticks {
+    Ticks(start.elapsed().as_nanos() as u64)
 }
 
 /// A counter that Linux has found wanting is not among its clocks. Where it says nothing, the processor's word counts.
@@ -114,11 +122,11 @@ struct Pair {
 }
 
 impl Pair {
-    fn read(clock: &quanta::Clock) -> Self {
+    fn read() -> Self {
         let read = || {
-            let before = clock.raw();
+            let before = counter::now();
             let at = Instant::now();
-            let gap = clock.raw().wrapping_sub(before);
+            let gap = counter::now().wrapping_sub(before);
             Pair {
                 ticks: before.wrapping_add(gap / 2),
                 at,
@@ -215,7 +223,8 @@ mod tests {
             error,
         };
         let start = pair(1000, 0, 0);
-        let agrees = |ticks: u64, error: u64| start.agrees(&pair(1000 + ticks, 1000, error), 2_600_000_000);
+        let agrees =
+            |ticks: u64, error: u64| start.agrees(&pair(1000 + ticks, 1000, error), 2_600_000_000);
         assert!(agrees(2_600_000, 0));
         assert!(agrees(2_613_000, 0) && agrees(2_587_000, 0));
         assert!(!agrees(2_613_001, 0) && !agrees(2_586_999, 0));
