@@ -196,33 +196,36 @@ pub(crate) fn table(wanted: &[String], spans: u64, rate: u64, rounds: usize, jso
     let middle =
         |runs: &[Run], of: fn(&Run) -> f64| median(&mut runs.iter().map(of).collect::<Vec<_>>());
     let total = |run: &Run| run.user_ns + run.system_ns;
-    let sdk = contenders.iter().position(|name| *name == SDK);
-    let sdk = sdk.map(|at| middle(&runs[at], total));
+    let at = |name| contenders.iter().position(|n| *n == name);
+    // What the bursts take is in everybody's run, and nobody's cost.
+    let bursts = at(NOBODY).map_or(0.0, |at| middle(&runs[at], total));
+    let sdk = at(SDK).map(|at| middle(&runs[at], total) - bursts);
     if !json {
+        println!("ns of processor time a span, less the bursts'; {spans} spans, {rate} a second,");
+        println!("median of {rounds} rounds; lost in all rounds\n");
         println!(
-            "ns of processor time a span; {spans} spans, {rate} a second, median of {rounds} rounds\n"
-        );
-        println!(
-            "{:<28} {:>8} {:>8} {:>8} {:>10} {:>8} {:>9}",
-            "", "total", "user", "system", "recording", "lost", "× SDK"
+            "{:<28} {:>8} {:>8} {:>10} {:>8} {:>9}",
+            "", "total", "× SDK", "recording", "lost", "raw total"
         );
     }
     for (name, runs) in contenders.iter().zip(&runs) {
         let lost: u64 = runs.iter().map(|run| run.lost).sum();
-        let of_sdk = sdk.map_or_else(
-            || "-".into(),
-            |sdk| format!("{:.3}", middle(runs, total) / sdk),
-        );
-        let (user, system) = (middle(runs, |r| r.user_ns), middle(runs, |r| r.system_ns));
-        let (total, here) = (middle(runs, total), middle(runs, |r| r.here_ns));
+        let raw = middle(runs, total);
+        let (net, here) = (raw - bursts, middle(runs, |run| run.here_ns) - bursts);
+        let (net, here) = if *name == NOBODY {
+            (raw, raw)
+        } else {
+            (net, here)
+        };
+        let of_sdk = sdk.filter(|_| *name != NOBODY).map(|sdk| net / sdk);
         if json {
+            let of_sdk = of_sdk.map_or_else(|| "null".into(), |ratio| format!("{ratio:.4}"));
             println!(
-                r#"{{"name": "{name}", "total_ns": {total:.1}, "user_ns": {user:.1}, "system_ns": {system:.1}, "recording_ns": {here:.1}, "lost": {lost}}}"#
+                r#"{{"name": "{name}", "total_ns": {net:.1}, "times_sdk": {of_sdk}, "recording_ns": {here:.1}, "lost": {lost}, "raw_total_ns": {raw:.1}}}"#
             );
         } else {
-            println!(
-                "{name:<28} {total:>8.1} {user:>8.1} {system:>8.1} {here:>10.1} {lost:>8} {of_sdk:>9}"
-            );
+            let of_sdk = of_sdk.map_or_else(|| "-".into(), |ratio| format!("{ratio:.3}"));
+            println!("{name:<28} {net:>8.1} {of_sdk:>8} {here:>10.1} {lost:>8} {raw:>9.1}");
         }
     }
 }

@@ -232,6 +232,28 @@ impl<'a> FinishedSpan<'a> {
             len,
         }
     }
+    /// Calls `rare` with the span, out of line and in registers, as the last thing that a recorder does: so that
+    /// nothing has to be kept in memory for the usual way around the call.
+    #[inline(always)]
+    pub fn hand_over<T>(self, to: T, rare: fn(T, FinishedSpan<'_>)) {
+        #[cold]
+        #[inline(never)]
+        fn call<T>(
+            header: &Header,
+            entries: &[MaybeUninit<u64>],
+            len: usize,
+            to: T,
+            rare: fn(T, FinishedSpan<'_>),
+        ) {
+            let span = FinishedSpan {
+                header,
+                entries,
+                len,
+            };
+            rare(to, span);
+        }
+        call(self.header, self.entries, self.len, to, rare);
+    }
     /// The header; the low half of its first word is the ring's.
     #[inline(always)]
     pub(crate) fn header(&self) -> &'a Header {

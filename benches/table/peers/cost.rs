@@ -81,7 +81,7 @@ pub(crate) fn fastrace(url: &str) -> Box<dyn Contender> {
     };
     let reporter = fastrace_opentelemetry::OpenTelemetryReporter::new(
         exporter,
-        Default::default(),
+        std::borrow::Cow::Owned(opentelemetry_sdk_32::Resource::builder().build()),
         Default::default(),
     );
     ::fastrace::set_reporter(reporter, ::fastrace::collector::Config::default());

@@ -353,6 +353,40 @@ impl Producer<'_> {
         Ok(())
     }
 
+    /// As [`Producer::push_parts`] where that needs no look at the consumer's progress; else `false`, nothing is
+    /// counted, and `push_parts` must be asked.
+    ///
+    /// # Safety
+    /// As [`Producer::push_parts`], and `rest` must be `len` rounded up to a multiple of 4 words long.
+    #[inline(always)]
+    pub(crate) unsafe fn push_parts_at_once(
+        &self,
+        first: &[MaybeUninit<u64>; FIXED],
+        rest: &[MaybeUninit<u64>],
+        len: usize,
+    ) -> bool {
+        // Differences, not sums: head and limit wrap.
+        if self.limit.get().wrapping_sub(self.head.get()) < FIXED + rest.len() {
+            return false;
+        }
+        // SAFETY: the caller's promise, and FIXED + `rest.len()` words are ours.
+        unsafe { self.copy_parts(first, rest, len) };
+        true
+    }
+
+    /// Counts a record of this many words, rounded up as `push_parts` does, as refused, if there is no room for it: what
+    /// `push_parts` would do, in a few instructions, for rings that stay full. `false`: it must be asked.
+    #[inline(always)]
+    pub(crate) fn refuse_if_full(&self, words: usize) -> bool {
+        // ORDERING: as in `refill`.
+        let tail = self.control().tail.0.load(Acquire);
+        if self.mask + 1 - self.head.get().wrapping_sub(tail) >= words {
+            return false;
+        }
+        self.refuse(PushError::Full);
+        true
+    }
+
     /// All of the rare way is a call at the end, so that nothing has to be saved for the usual one.
     #[cold]
     #[inline(never)]

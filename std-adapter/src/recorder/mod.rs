@@ -5,6 +5,8 @@
 //! telemetry: what finds no room is counted, by cause, in the [`Ledger`].
 
 mod clock;
+#[allow(unsafe_code, reason = "reads the processor's counter")]
+mod counter;
 mod drain;
 mod ledger;
 #[allow(unsafe_code, reason = "a free list through the pages themselves")]

@@ -152,10 +152,13 @@ impl Rings {
     /// it would have to wait.
     pub(crate) fn larger(&self, words: usize) -> Option<(SpanProducer<'static>, usize)> {
         let larger = words * GROWTH;
-        if larger > self.sizes.largest_words {
+        if !self.may_grow(words) {
             return None;
         }
         // ORDERING: a count.
+        if self.grown_bytes.load(Relaxed) + larger * 8 > GROWN_BYTES {
+            return None;
+        }
         if self.grown_bytes.fetch_add(larger * 8, Relaxed) + larger * 8 > GROWN_BYTES {
             self.give_back(larger);
             return None;
@@ -171,6 +174,10 @@ impl Rings {
             self.give_back(larger);
         }
         grown
+    }
+    /// Whether there is a larger size than this one.
+    pub(crate) fn may_grow(&self, words: usize) -> bool {
+        words * GROWTH <= self.sizes.largest_words
     }
     fn give_back(&self, words: usize) {
         // ORDERING: a count.

@@ -68,6 +68,7 @@ pub(crate) struct ThreadState {
     settings: &'static Settings,
     shared: &'static Shared,
     ring_words: Cell<usize>,
+    may_grow: Cell<bool>,
 }
 
 thread_local! {
@@ -212,6 +213,7 @@ fn register() -> bool {
                 settings,
                 shared,
                 ring_words: Cell::new(shared.rings.first_words()),
+                may_grow: Cell::new(shared.rings.may_grow(shared.rings.first_words())),
             });
             let here = Box::into_raw(state);
             HERE.set(here);
@@ -295,9 +297,9 @@ impl Recorder for Local {
     }
     #[inline(always)]
     fn record(self, span: FinishedSpan<'_>) {
-        match self.here() {
+        match self.known() {
             Some(here) => here.record(span),
-            None => record_elsewhere(&span),
+            None => span.hand_over((), record_elsewhere),
         }
     }
     #[inline(always)]
@@ -370,13 +372,15 @@ impl Recorder for Local {
     }
 }
 
-/// A span that ends where no span may start: in a suppressed piece of code, or after the thread's part is gone.
-#[cold]
-#[inline(never)]
-fn record_elsewhere(span: &FinishedSpan<'_>) {
+/// A span that ends where none has started before, or none may: on a new thread, in a suppressed piece of code,
+/// or after the thread's part is gone.
+fn record_elsewhere((): (), span: FinishedSpan<'_>) {
+    if let Some(here) = Local.here() {
+        return here.record(span);
+    }
     match suppressed() {
         // SAFETY: as in `known`: the owner keeps it alive, and only this thread sees it.
-        Some(state) => unsafe { (*state).record(*span) },
+        Some(state) => unsafe { (*state).record(span) },
         None => super::shared::count_thread_gone(),
     }
 }
@@ -385,28 +389,39 @@ impl ThreadState {
     #[inline(always)]
     fn record(&self, span: FinishedSpan<'_>) {
         add_one(&self.counters.ended);
-        // SAFETY: only this thread is here, and the producer is replaced by `record_in_larger` alone, after the push.
+        // SAFETY: only this thread is here, and the producer is replaced by `record_in_larger` alone.
+        let producer = unsafe { &*self.producer.get() };
+        if !producer.push_at_once(span) {
+            span.hand_over(self, ThreadState::record_slowly);
+        }
+    }
+    /// Where the ring has to look how far the drain is: about twice a lap, and while it is full.
+    fn record_slowly(&self, span: FinishedSpan<'_>) {
+        // SAFETY: as in `record`.
         let producer = unsafe { &*self.producer.get() };
         // Full and too large are counted by the ring.
-        if let Err(PushError::Full) = producer.push(span) {
-            self.record_in_larger(&span);
+        let is_full =
+            producer.refuse_if_full(span) || matches!(producer.push(span), Err(PushError::Full));
+        if is_full && self.may_grow.get() {
+            self.record_in_larger(span);
         }
     }
     /// Goes on in a larger ring. The one before is emptied by the drain.
     #[cold]
     #[inline(never)]
-    fn record_in_larger(&self, span: &FinishedSpan<'_>) {
+    fn record_in_larger(&self, span: FinishedSpan<'_>) {
         let Some((producer, words)) = self.shared.rings.larger(self.ring_words.get()) else {
             return;
         };
         self.ring_words.set(words);
+        self.may_grow.set(self.shared.rings.may_grow(words));
         // SAFETY: nobody borrows the producer here (see the field); the old one's drop runs no code of others.
         let producer = unsafe {
             *self.producer.get() = producer;
             &*self.producer.get()
         };
         // A span that no ring takes is counted by this one: the other's refusal was taken off.
-        let _ = producer.push(*span);
+        let _ = producer.push(span);
     }
     #[inline(always)]
     fn started(&self, recording: bool) {
