@@ -49,6 +49,10 @@ impl SpanProducer<'_> {
         // SAFETY: a finished span's header and the `len` first of its entries are initialised.
         unsafe { self.0.push_parts(header, entries, len) }
     }
+    /// Has `call` called when a quarter of the ring waits to be read, as [`Producer::on_filling`].
+    pub fn on_filling(&mut self, call: fn()) {
+        self.0.on_filling(call);
+    }
     /// Spans refused for lack of room since the start, modulo 2^32.
     pub fn full(&self) -> u32 {
         self.0.full()

@@ -3,6 +3,7 @@
 //! | stage | what |
 //! |---|---|
 //! | [`config`] | what the `OTEL_*` variables ask for |
+//! | [`resource`] | what produces the spans: from code, the environment, detectors |
 //! | [`propagation`] | context in and out of requests and messages |
 //! | `recorder`: [`Telemetry`], [`span()`] | spans of this process: a ring per thread, a drain thread, a [`Ledger`] |
 //! | [`db`] | calls to databases and caches, with what they ask and without what they are asked with |
@@ -14,6 +15,8 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+
+pub mod resource;
 
 pub mod propagation;
 
@@ -32,7 +35,8 @@ pub mod receiver;
 pub mod trace;
 
 pub use recorder::{
-    InstallError, Ledger, Local, PooledBuf, Span, Telemetry, TelemetryBuilder, span,
+    ClockSource, InstallError, Ledger, Local, PooledBuf, Span, Telemetry, TelemetryBuilder, span,
+    suppress, suppress_this_thread,
 };
 
 /// The code in the readme compiles.

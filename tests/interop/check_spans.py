@@ -1,4 +1,4 @@
-"""Everything that a span of spanlet can hold, as rotel took it: once plain and once through gzip."""
+"""Everything that a span of spanlet can hold, as rotel took it, by each protocol, plain and through gzip."""
 
 import collections
 import http.client
@@ -64,6 +64,7 @@ VALUES_PRINTED = """
      -> set.twice: Int(2)
 """
 KINDS = ["internal", "server", "client", "producer", "consumer"]
+PROTOCOLS = {"http/protobuf": "application/x-protobuf"}
 
 
 class Tap:
@@ -108,21 +109,26 @@ def same(got, wanted, what="") -> None:
     assert exactly(got) == exactly(wanted), f"{what}\ngot    {got!r}\nwanted {wanted!r}"
 
 
-def check(compression: str) -> int:
+def check(protocol: str, compression: str) -> int:
     with Rotel() as rotel:
-        tap = Tap(rotel.url)
+        # What the headers say is seen in between; gRPC goes straight there.
+        tap = Tap(rotel.url) if protocol in PROTOCOLS else None
         reported, ledger = peer.run(
             "spans",
-            url=tap.url,
+            url=tap.url if tap else f"http://{rotel.grpc}",
+            OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
             OTEL_EXPORTER_OTLP_COMPRESSION=compression,
             OTEL_RESOURCE_ATTRIBUTES="deployment.environment.name=te%2Cst,set.in.code=in the environment",
             **LIMITS,
         )
         rotel.wait_for(len(reported))
-        for headers in tap.headers:
-            assert headers["Content-Encoding"] == (compression if compression == "gzip" else None), headers
-            assert headers["Content-Type"] == "application/x-protobuf"
-        tap.server.shutdown()
+        if tap:
+            assert tap.headers, "nothing went by"
+            for headers in tap.headers:
+                assert headers["Content-Encoding"] == (compression if compression == "gzip" else None), headers
+                assert headers["Content-Type"] == PROTOCOLS[protocol], headers
+                assert headers["User-Agent"].startswith("OTel-OTLP-Exporter-Rust"), headers
+            tap.server.shutdown()
 
         received = rotel.received()
         wanted = {"started": len(reported) + 1, "sampled_out": 1, "exported": len(received)}
@@ -257,6 +263,7 @@ def check_places(rotel, received) -> None:
 
 
 if __name__ == "__main__":
-    for compression in ("none", "gzip"):
-        count = check(compression)
-        print(f"rotel printed and sent on {count} spans, compression {compression}: each field as it was set, ledger equal")
+    for protocol in PROTOCOLS:
+        for compression in ("none", "gzip"):
+            count = check(protocol, compression)
+            print(f"rotel printed and sent on {count} spans by {protocol}, compression {compression}: each field as it was set, ledger equal")

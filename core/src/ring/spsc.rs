@@ -131,6 +131,7 @@ impl SpscControl {
             mask,
             head: Cell::new(0),
             limit: Cell::new(window),
+            on_filling: None,
             control,
             ring: PhantomData,
         };
@@ -268,6 +269,7 @@ pub struct Producer<'r> {
     mask: usize,
     head: Cell<usize>,
     limit: Cell<usize>,
+    on_filling: Option<fn()>,
     control: NonNull<SpscControl>,
     ring: PhantomData<&'r SpscControl>,
 }
@@ -276,6 +278,25 @@ pub struct Producer<'r> {
 unsafe impl Send for Producer<'_> {}
 
 impl Producer<'_> {
+    /// Has `call` called, in the middle of a push, when a quarter of the ring or more waits to be read: early
+    /// enough to wake the reader before the ring is full.
+    ///
+    /// The ring looks about twice a lap, where it has to look for room anyway; a push that need not costs
+    /// nothing more.
+    ///
+    /// ```
+    /// use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    /// static CALLS: AtomicU32 = AtomicU32::new(0);
+    /// let mut ring = spanlet::ring::SpscRing::<1024>::new();
+    /// let (mut producer, _consumer) = ring.split();
+    /// producer.on_filling(|| drop(CALLS.fetch_add(1, Relaxed)));
+    /// while producer.push_words(&[0; 8]).is_ok() {}
+    /// assert!(CALLS.load(Relaxed) >= 1);
+    /// ```
+    pub fn on_filling(&mut self, call: fn()) {
+        self.on_filling = Some(call);
+    }
+
     /// Copies the first `len` of `words` in, as one record.
     ///
     /// The low half of the first word becomes the record's header. Never blocks. Fast when `len` is at
@@ -462,6 +483,11 @@ impl Producer<'_> {
         let mut head = self.head.get();
         let to_end = capacity - (head & self.mask);
         let mut free = capacity - head.wrapping_sub(tail);
+        if let Some(call) = self.on_filling
+            && free <= capacity / 4 * 3
+        {
+            call();
+        }
         let padding = if to_end < n { to_end } else { 0 };
         if free < padding + n {
             return Err(self.refuse(PushError::Full));

@@ -100,11 +100,21 @@ impl DbTarget {
             Capture::AsWritten => QueryText::cut(sql),
             Capture::Omitted => "",
         };
-        PreparedQuery { text: text.into(), summary: summary.as_str().into() }
+        PreparedQuery {
+            text: text.into(),
+            summary: summary.as_str().into(),
+        }
     }
     /// A call, to be told what it asks.
     pub fn call(&self) -> DbCall<'_> {
-        DbCall { target: self, query: Query::None, operation: None, collection: None, batch_size: 0, parent: None }
+        DbCall {
+            target: self,
+            query: Query::None,
+            operation: None,
+            collection: None,
+            batch_size: 0,
+            parent: None,
+        }
     }
 }
 
@@ -211,7 +221,10 @@ impl<'a> DbCall<'a> {
             Some(parent) => builder.parent(parent).start(),
             None => builder.start(),
         };
-        let mut span = DbSpan { span, capture: inner.capture };
+        let mut span = DbSpan {
+            span,
+            capture: inner.capture,
+        };
         if span.is_recording() {
             self.describe(&mut span);
         }
@@ -263,7 +276,11 @@ impl<'a> DbCall<'a> {
             (None, None, None) => ["", ""],
         };
         let operation = self.operation.unwrap_or_default();
-        let space = if operation.is_empty() || target[0].is_empty() { "" } else { " " };
+        let space = if operation.is_empty() || target[0].is_empty() {
+            ""
+        } else {
+            " "
+        };
         if !name.push(&[operation, space, target[0], target[1]]) {
             name.push(&[operation]);
         }
@@ -289,7 +306,8 @@ impl DbSpan {
         match self.capture {
             Capture::Omitted => {}
             Capture::AsWritten => {
-                self.span.set_attribute("db.query.text", QueryText::cut(text));
+                self.span
+                    .set_attribute("db.query.text", QueryText::cut(text));
             }
             Capture::Sanitized => {
                 let text = sanitize(text);
@@ -299,7 +317,8 @@ impl DbSpan {
     }
     /// Sets `db.response.returned_rows`.
     pub fn returned_rows(&mut self, rows: usize) {
-        self.span.set_attribute("db.response.returned_rows", count(rows));
+        self.span
+            .set_attribute("db.response.returned_rows", count(rows));
     }
     /// The call has failed: `status_code` is the database's own for it, if it gave one, and `error.type` then; else
     /// `error_type` is, one of a few. The message becomes the status' description, by the target's [`Capture`].
@@ -308,14 +327,20 @@ impl DbSpan {
     /// let mut call = spanlet_std::db::DbTarget::new("postgresql").call().query("SELEC 1").start();
     /// call.fail(Some("42601"), "database", &"syntax error at or near \"SELEC\"");
     /// ```
-    pub fn fail(&mut self, status_code: Option<&str>, error_type: &str, message: &dyn fmt::Display) {
+    pub fn fail(
+        &mut self,
+        status_code: Option<&str>,
+        error_type: &str,
+        message: &dyn fmt::Display,
+    ) {
         if !self.is_recording() {
             return;
         }
         if let Some(code) = status_code {
             self.span.set_attribute("db.response.status_code", code);
         }
-        self.span.set_attribute("error.type", status_code.unwrap_or(error_type));
+        self.span
+            .set_attribute("error.type", status_code.unwrap_or(error_type));
         let mut text = Text::<256>::new();
         // A message that is too long is cut.
         let _ = write!(text, "{message}");
@@ -323,9 +348,9 @@ impl DbSpan {
             Capture::Omitted => self.span.set_status(spanlet::Status::Error),
             Capture::AsWritten => self.span.set_error(text.as_str()),
             // Of the dialects the one that takes the most for literals.
-            Capture::Sanitized => {
-                self.span.set_error(QueryText::sanitize(Dialect::MySql, text.as_str()).as_str())
-            }
+            Capture::Sanitized => self
+                .span
+                .set_error(QueryText::sanitize(Dialect::MySql, text.as_str()).as_str()),
         };
     }
 }
@@ -355,7 +380,8 @@ fn summarize(span: &mut DbSpan, summary: &str) -> bool {
     if summary.is_empty() {
         return false;
     }
-    span.set_attribute("db.query.summary", summary).update_name(summary);
+    span.set_attribute("db.query.summary", summary)
+        .update_name(summary);
     true
 }
 

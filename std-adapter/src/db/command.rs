@@ -63,11 +63,22 @@ impl<'a> Packed<'a> {
     pub(super) fn new(packed: &'a [u8]) -> Self {
         const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
         const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
-        match packed.strip_prefix(MULTI).and_then(|rest| rest.strip_suffix(EXEC)) {
-            Some(rest) => Packed { rest, is_transaction: true, is_pipeline: true },
+        match packed
+            .strip_prefix(MULTI)
+            .and_then(|rest| rest.strip_suffix(EXEC))
+        {
+            Some(rest) => Packed {
+                rest,
+                is_transaction: true,
+                is_pipeline: true,
+            },
             None => {
                 let is_pipeline = PackedCommands(packed).nth(1).is_some();
-                Packed { rest: packed, is_transaction: false, is_pipeline }
+                Packed {
+                    rest: packed,
+                    is_transaction: false,
+                    is_pipeline,
+                }
             }
         }
     }
@@ -106,7 +117,10 @@ impl<'a> Iterator for PackedCommands<'a> {
     type Item = PackedArguments<'a>;
     fn next(&mut self) -> Option<PackedArguments<'a>> {
         let count = number(&mut self.0, b'*')?;
-        let all = PackedArguments { rest: self.0, left: count };
+        let all = PackedArguments {
+            rest: self.0,
+            left: count,
+        };
         for _ in 0..count {
             if bulk(&mut self.0).is_none() {
                 self.0 = &[];
@@ -133,7 +147,8 @@ impl<'a> Iterator for PackedArguments<'a> {
 /// A name as it was given, if it is one: few different ones, so that spans can be grouped by it.
 fn name_of(bytes: Option<&[u8]>) -> &str {
     let is_name = |bytes: &&[u8]| {
-        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let is_part =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         (1..=NAME).contains(&bytes.len()) && bytes.iter().all(is_part)
     };
     bytes
@@ -146,7 +161,9 @@ fn name_of(bytes: Option<&[u8]>) -> &str {
 ///
 /// SPEC: semantic conventions, Redis: of a batch `PIPELINE` or `MULTI`, with the name of its commands if they have one.
 pub(super) fn name(commands: &impl Commands) -> Text<64> {
-    let mut names = commands.commands().map(|mut arguments| name_of(arguments.next()));
+    let mut names = commands
+        .commands()
+        .map(|mut arguments| name_of(arguments.next()));
     let first = names.next().unwrap_or("_OTHER");
     let batch = match (commands.is_transaction(), commands.is_pipeline()) {
         (true, _) => "MULTI",
@@ -178,27 +195,160 @@ enum Keep {
 }
 
 const ALL: &[&str] = &[
-    "DEL", "UNLINK", "EXISTS", "TOUCH", "MGET", "WATCH", "RENAME", "RENAMENX", "RPOPLPUSH", "SDIFF", "SDIFFSTORE",
-    "SINTER", "SINTERSTORE", "SUNION", "SUNIONSTORE", "PFCOUNT", "PFMERGE", "HGET", "HMGET", "HDEL", "HEXISTS",
-    "HSTRLEN", "SUBSCRIBE", "UNSUBSCRIBE", "SSUBSCRIBE", "LMOVE", "BLPOP", "BRPOP",
+    "DEL",
+    "UNLINK",
+    "EXISTS",
+    "TOUCH",
+    "MGET",
+    "WATCH",
+    "RENAME",
+    "RENAMENX",
+    "RPOPLPUSH",
+    "SDIFF",
+    "SDIFFSTORE",
+    "SINTER",
+    "SINTERSTORE",
+    "SUNION",
+    "SUNIONSTORE",
+    "PFCOUNT",
+    "PFMERGE",
+    "HGET",
+    "HMGET",
+    "HDEL",
+    "HEXISTS",
+    "HSTRLEN",
+    "SUBSCRIBE",
+    "UNSUBSCRIBE",
+    "SSUBSCRIBE",
+    "LMOVE",
+    "BLPOP",
+    "BRPOP",
 ];
 const TWO: &[&str] = &[
-    "HINCRBY", "HINCRBYFLOAT", "HSETNX", "COPY", "SMOVE", "BRPOPLPUSH", "BLMOVE", "OBJECT", "MEMORY", "XGROUP",
+    "HINCRBY",
+    "HINCRBYFLOAT",
+    "HSETNX",
+    "COPY",
+    "SMOVE",
+    "BRPOPLPUSH",
+    "BLMOVE",
+    "OBJECT",
+    "MEMORY",
+    "XGROUP",
     "XINFO",
 ];
 
 const KEY_FIRST: &[&str] = &[
-    "APPEND", "BITCOUNT", "BITFIELD", "BITFIELD_RO", "BITPOS", "DECR", "DECRBY", "DUMP", "EXPIRE", "EXPIREAT",
-    "EXPIRETIME", "GEOADD", "GEODIST", "GEOHASH", "GEOPOS", "GEOSEARCH", "GET", "GETBIT", "GETDEL", "GETEX",
-    "GETRANGE", "GETSET", "HGETALL", "HKEYS", "HLEN", "HRANDFIELD", "HSCAN", "HVALS", "INCR", "INCRBY",
-    "INCRBYFLOAT", "LINDEX", "LINSERT", "LLEN", "LPOP", "LPOS", "LPUSH", "LPUSHX", "LRANGE", "LREM", "LSET", "LTRIM",
-    "MOVE", "PERSIST", "PEXPIRE", "PEXPIREAT", "PEXPIRETIME", "PFADD", "PSETEX", "PTTL", "PUBLISH", "RESTORE", "RPOP",
-    "RPUSH", "RPUSHX", "SADD", "SCARD", "SET", "SETBIT", "SETEX", "SETNX", "SETRANGE", "SISMEMBER", "SMEMBERS",
-    "SMISMEMBER", "SORT", "SORT_RO", "SPOP", "SPUBLISH", "SRANDMEMBER", "SREM", "SSCAN", "STRLEN", "SUBSTR", "TTL",
-    "TYPE", "XACK", "XADD", "XAUTOCLAIM", "XCLAIM", "XDEL", "XLEN", "XPENDING", "XRANGE", "XREVRANGE", "XSETID",
-    "XTRIM", "ZADD", "ZCARD", "ZCOUNT", "ZINCRBY", "ZLEXCOUNT", "ZMSCORE", "ZPOPMAX", "ZPOPMIN", "ZRANDMEMBER",
-    "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZRANK", "ZREM", "ZREMRANGEBYLEX", "ZREMRANGEBYRANK",
-    "ZREMRANGEBYSCORE", "ZREVRANGE", "ZREVRANGEBYLEX", "ZREVRANGEBYSCORE", "ZREVRANK", "ZSCAN", "ZSCORE",
+    "APPEND",
+    "BITCOUNT",
+    "BITFIELD",
+    "BITFIELD_RO",
+    "BITPOS",
+    "DECR",
+    "DECRBY",
+    "DUMP",
+    "EXPIRE",
+    "EXPIREAT",
+    "EXPIRETIME",
+    "GEOADD",
+    "GEODIST",
+    "GEOHASH",
+    "GEOPOS",
+    "GEOSEARCH",
+    "GET",
+    "GETBIT",
+    "GETDEL",
+    "GETEX",
+    "GETRANGE",
+    "GETSET",
+    "HGETALL",
+    "HKEYS",
+    "HLEN",
+    "HRANDFIELD",
+    "HSCAN",
+    "HVALS",
+    "INCR",
+    "INCRBY",
+    "INCRBYFLOAT",
+    "LINDEX",
+    "LINSERT",
+    "LLEN",
+    "LPOP",
+    "LPOS",
+    "LPUSH",
+    "LPUSHX",
+    "LRANGE",
+    "LREM",
+    "LSET",
+    "LTRIM",
+    "MOVE",
+    "PERSIST",
+    "PEXPIRE",
+    "PEXPIREAT",
+    "PEXPIRETIME",
+    "PFADD",
+    "PSETEX",
+    "PTTL",
+    "PUBLISH",
+    "RESTORE",
+    "RPOP",
+    "RPUSH",
+    "RPUSHX",
+    "SADD",
+    "SCARD",
+    "SET",
+    "SETBIT",
+    "SETEX",
+    "SETNX",
+    "SETRANGE",
+    "SISMEMBER",
+    "SMEMBERS",
+    "SMISMEMBER",
+    "SORT",
+    "SORT_RO",
+    "SPOP",
+    "SPUBLISH",
+    "SRANDMEMBER",
+    "SREM",
+    "SSCAN",
+    "STRLEN",
+    "SUBSTR",
+    "TTL",
+    "TYPE",
+    "XACK",
+    "XADD",
+    "XAUTOCLAIM",
+    "XCLAIM",
+    "XDEL",
+    "XLEN",
+    "XPENDING",
+    "XRANGE",
+    "XREVRANGE",
+    "XSETID",
+    "XTRIM",
+    "ZADD",
+    "ZCARD",
+    "ZCOUNT",
+    "ZINCRBY",
+    "ZLEXCOUNT",
+    "ZMSCORE",
+    "ZPOPMAX",
+    "ZPOPMIN",
+    "ZRANDMEMBER",
+    "ZRANGE",
+    "ZRANGEBYLEX",
+    "ZRANGEBYSCORE",
+    "ZRANK",
+    "ZREM",
+    "ZREMRANGEBYLEX",
+    "ZREMRANGEBYRANK",
+    "ZREMRANGEBYSCORE",
+    "ZREVRANGE",
+    "ZREVRANGEBYLEX",
+    "ZREVRANGEBYSCORE",
+    "ZREVRANK",
+    "ZSCAN",
+    "ZSCORE",
 ];
 
 fn kept(name: &str) -> Keep {
@@ -263,7 +413,9 @@ fn put_arguments<'a>(
         let word = core::str::from_utf8(argument)
             .ok()
             .filter(|word| is_kept && !word.is_empty() && word.len() <= KEY)
-            .filter(|word| !word.contains(|c: char| c.is_whitespace() || c.is_control() || c == ';'));
+            .filter(|word| {
+                !word.contains(|c: char| c.is_whitespace() || c.is_control() || c == ';')
+            });
         if !text.push(&[" ", word.unwrap_or("?")]) {
             return false;
         }

@@ -11,7 +11,9 @@
 
 use super::command::{self, Commands};
 use super::{Capture, DbSpan, DbTarget};
-use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, ConnectionLike, RedisError, RedisResult, Value};
+use redis::{
+    Client, Cmd, ConnectionAddr, ConnectionInfo, ConnectionLike, RedisError, RedisResult, Value,
+};
 
 /// A connection whose commands are traced.
 ///
@@ -42,7 +44,10 @@ impl Traced<redis::Connection> {
             fail(&mut call, error);
         }
         drop(call);
-        Ok(Traced { inner: inner?, target })
+        Ok(Traced {
+            inner: inner?,
+            target,
+        })
     }
 }
 
@@ -57,7 +62,9 @@ impl Traced<redis::Connection> {
 pub fn target_of(info: &ConnectionInfo) -> DbTarget {
     let target = DbTarget::new("redis").namespace(&info.redis_settings().db().to_string());
     match info.addr() {
-        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => target.server(host, *port),
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            target.server(host, *port)
+        }
         ConnectionAddr::Unix(path) => target.server(&path.to_string_lossy(), 0),
         _ => target,
     }
@@ -66,7 +73,10 @@ pub fn target_of(info: &ConnectionInfo) -> DbTarget {
 impl<C> Traced<C> {
     /// Traces a connection, or whatever takes commands like one: a manager, a cluster.
     pub fn new(inner: C, target: &DbTarget) -> Self {
-        Traced { inner, target: target.clone() }
+        Traced {
+            inner,
+            target: target.clone(),
+        }
     }
     /// Changes what is recorded of each command.
     #[must_use]
@@ -105,7 +115,12 @@ impl<C: ConnectionLike> ConnectionLike for Traced<C> {
         let answer = call.run(|_| self.inner.req_packed_command(packed));
         one(&mut call, answer)
     }
-    fn req_packed_commands(&mut self, packed: &[u8], offset: usize, count: usize) -> RedisResult<Vec<Value>> {
+    fn req_packed_commands(
+        &mut self,
+        packed: &[u8],
+        offset: usize,
+        count: usize,
+    ) -> RedisResult<Vec<Value>> {
         let mut call = self.start(&command::Packed::new(packed));
         let answers = call.run(|_| self.inner.req_packed_commands(packed, offset, count));
         all(&mut call, answers)
@@ -149,7 +164,10 @@ mod aio {
                 fail(&mut call, error);
             }
             drop(call);
-            Ok(Traced { inner: inner?, target })
+            Ok(Traced {
+                inner: inner?,
+                target,
+            })
         }
     }
 

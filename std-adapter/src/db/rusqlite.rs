@@ -68,7 +68,10 @@ impl Connection {
     ///
     /// # Errors
     /// As rusqlite's.
-    pub fn transaction_with_behavior(&mut self, behavior: TransactionBehavior) -> Result<Transaction<'_>> {
+    pub fn transaction_with_behavior(
+        &mut self,
+        behavior: TransactionBehavior,
+    ) -> Result<Transaction<'_>> {
         let Connection { inner, target } = self;
         let mut call = target.call().operation("BEGIN").start();
         let inner = call.run(|_| inner.transaction_with_behavior(behavior));
@@ -130,8 +133,14 @@ impl<'c> Transaction<'c> {
         self.end("ROLLBACK", rusqlite::Transaction::rollback)
     }
 
-    fn end(&mut self, operation: &str, end: impl FnOnce(rusqlite::Transaction<'c>) -> Result<()>) -> Result<()> {
-        let Some(inner) = self.inner.take() else { return Ok(()) };
+    fn end(
+        &mut self,
+        operation: &str,
+        end: impl FnOnce(rusqlite::Transaction<'c>) -> Result<()>,
+    ) -> Result<()> {
+        let Some(inner) = self.inner.take() else {
+            return Ok(());
+        };
         let mut call = self.target.call().operation(operation).start();
         let ended = call.run(|_| end(inner));
         recorded(&mut call, ended)
@@ -268,7 +277,10 @@ pub struct Statement<'c> {
 }
 
 impl<'c> Statement<'c> {
-    fn run<T>(&mut self, work: impl FnOnce(&mut rusqlite::Statement<'c>) -> Result<T>) -> (DbSpan, Result<T>) {
+    fn run<T>(
+        &mut self,
+        work: impl FnOnce(&mut rusqlite::Statement<'c>) -> Result<T>,
+    ) -> (DbSpan, Result<T>) {
         let mut call = self.target.call().prepared(&self.query).start();
         let done = call.run(|_| work(&mut self.inner));
         (call, done)
@@ -301,7 +313,11 @@ impl<'c> Statement<'c> {
     ///
     /// # Errors
     /// As rusqlite's. That there is no row is no error of the span.
-    pub fn query_row<T, P: Params>(&mut self, params: P, map: impl FnOnce(&Row<'_>) -> Result<T>) -> Result<T> {
+    pub fn query_row<T, P: Params>(
+        &mut self,
+        params: P,
+        map: impl FnOnce(&Row<'_>) -> Result<T>,
+    ) -> Result<T> {
         let (mut call, row) = self.run(|statement| statement.query_row(params, map));
         one_row(&mut call, row)
     }
@@ -314,7 +330,10 @@ impl<'c> Statement<'c> {
         P: Params,
         F: FnMut(&Row<'_>) -> Result<T>,
     {
-        Ok(MappedRows { rows: self.query(params)?, map })
+        Ok(MappedRows {
+            rows: self.query(params)?,
+            map,
+        })
     }
     /// Runs it, in a span that ends with its last row, or when the rows are dropped.
     ///
@@ -324,7 +343,11 @@ impl<'c> Statement<'c> {
         let mut call = self.target.call().prepared(&self.query).start();
         let inner = call.run(|_| self.inner.query(params));
         let inner = recorded(&mut call, inner)?;
-        Ok(Rows { inner, call, count: 0 })
+        Ok(Rows {
+            inner,
+            call,
+            count: 0,
+        })
     }
 }
 
@@ -353,7 +376,10 @@ impl<'s> Rows<'s> {
     ///
     /// # Errors
     /// As rusqlite's.
-    #[expect(clippy::should_implement_trait, reason = "rows borrow, as rusqlite's do")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "rows borrow, as rusqlite's do"
+    )]
     pub fn next(&mut self) -> Result<Option<&Row<'s>>> {
         let Rows { inner, call, count } = self;
         let row = call.run(|_| inner.next());

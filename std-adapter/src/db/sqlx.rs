@@ -17,8 +17,8 @@ use futures_core::Stream;
 use futures_core::stream::BoxStream;
 use spanlet::within;
 use sqlx::{
-    ConnectOptions, Connection, Database, Describe, Either, Error, Execute, Executor, Pool, Transaction,
-    pool::PoolConnection,
+    ConnectOptions, Connection, Database, Describe, Either, Error, Execute, Executor, Pool,
+    Transaction, pool::PoolConnection,
 };
 
 type BoxFuture<'e, T> = Pin<Box<dyn Future<Output = T> + Send + 'e>>;
@@ -41,7 +41,11 @@ fn target_of<DB: Database>(pool: &Pool<DB>) -> DbTarget {
     if let Some(host) = url.host_str().filter(|host| !host.is_empty()) {
         let host = unescaped(host);
         // A socket in the file system has a port in the URL, but only for its name.
-        let port = if host.starts_with('/') { 0 } else { url.port().unwrap_or(port) };
+        let port = if host.starts_with('/') {
+            0
+        } else {
+            url.port().unwrap_or(port)
+        };
         target = target.server(&host, port);
     }
     match url.path().trim_start_matches('/') {
@@ -90,7 +94,10 @@ pub struct TracedPool<DB: Database> {
 
 impl<DB: Database> Clone for TracedPool<DB> {
     fn clone(&self) -> Self {
-        TracedPool { pool: self.pool.clone(), target: self.target.clone() }
+        TracedPool {
+            pool: self.pool.clone(),
+            target: self.target.clone(),
+        }
     }
 }
 
@@ -123,7 +130,10 @@ impl<DB: Database> TracedPool<DB> {
     /// # Errors
     /// As sqlx's.
     pub async fn acquire(&self) -> Result<TracedConnection<DB>, Error> {
-        Ok(TracedConnection { inner: self.pool.acquire().await?, target: self.target.clone() })
+        Ok(TracedConnection {
+            inner: self.pool.acquire().await?,
+            target: self.target.clone(),
+        })
     }
     /// Begins a transaction, in a span `BEGIN`, which covers the wait for a connection.
     ///
@@ -131,7 +141,10 @@ impl<DB: Database> TracedPool<DB> {
     /// As sqlx's.
     pub async fn begin(&self) -> Result<TracedTransaction<'static, DB>, Error> {
         let begun = traced(self.target.call().operation("BEGIN"), self.pool.begin()).await?;
-        Ok(TracedTransaction { inner: begun, target: self.target.clone() })
+        Ok(TracedTransaction {
+            inner: begun,
+            target: self.target.clone(),
+        })
     }
 }
 
@@ -153,7 +166,10 @@ impl<DB: Database> TracedConnection<DB> {
     /// As sqlx's.
     pub async fn begin(&mut self) -> Result<TracedTransaction<'_, DB>, Error> {
         let begun = traced(self.target.call().operation("BEGIN"), self.inner.begin()).await?;
-        Ok(TracedTransaction { inner: begun, target: self.target.clone() })
+        Ok(TracedTransaction {
+            inner: begun,
+            target: self.target.clone(),
+        })
     }
 }
 
@@ -183,7 +199,11 @@ impl<'t, DB: Database> TracedTransaction<'t, DB> {
     /// # Errors
     /// As sqlx's.
     pub async fn rollback(self) -> Result<(), Error> {
-        traced(self.target.call().operation("ROLLBACK"), self.inner.rollback()).await
+        traced(
+            self.target.call().operation("ROLLBACK"),
+            self.inner.rollback(),
+        )
+        .await
     }
 }
 
@@ -212,7 +232,10 @@ impl<'t, E> Traced<'t, E> {
 }
 
 /// Runs a call of the driver in a span.
-async fn traced<T>(call: DbCall<'_>, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+async fn traced<T>(
+    call: DbCall<'_>,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let mut span = call.start();
     let done = within(&mut *span, work).await;
     if let Err(error) = &done {
@@ -231,7 +254,11 @@ impl<'c, E: Executor<'c>> Executor<'c> for Traced<'_, E> {
     {
         let mut call = self.target.call().query(query.sql()).start();
         let inner = call.run(|_| self.executor.fetch_many(query));
-        Box::pin(Rows::<E::Database> { inner: Some(inner), call, count: 0 })
+        Box::pin(Rows::<E::Database> {
+            inner: Some(inner),
+            call,
+            count: 0,
+        })
     }
 
     fn fetch_optional<'e, 'q: 'e, Q>(
@@ -273,7 +300,10 @@ impl<'c, E: Executor<'c>> Executor<'c> for Traced<'_, E> {
         })
     }
 
-    fn describe<'e, 'q: 'e>(self, sql: &'q str) -> BoxFuture<'e, Result<Describe<E::Database>, Error>>
+    fn describe<'e, 'q: 'e>(
+        self,
+        sql: &'q str,
+    ) -> BoxFuture<'e, Result<Describe<E::Database>, Error>>
     where
         'c: 'e,
     {
@@ -356,7 +386,9 @@ impl<DB: Database> Stream for Rows<'_, DB> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Rows { inner, call, count } = &mut *self;
-        let Some(stream) = inner else { return Poll::Ready(None) };
+        let Some(stream) = inner else {
+            return Poll::Ready(None);
+        };
         let step = call.run(|_| stream.as_mut().poll_next(cx));
         match &step {
             Poll::Ready(Some(Ok(Either::Right(_)))) => *count += 1,

@@ -9,28 +9,119 @@ use super::tokens::{Kind, Token};
 /// What a statement may begin with. A text that begins otherwise is no SQL that we know, and what it begins with no
 /// name to group by.
 const STATEMENTS: &[&str] = &[
-    "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "CREATE", "ALTER", "DROP", "TRUNCATE", "BEGIN",
-    "START", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "ABORT", "SET", "RESET", "SHOW", "EXPLAIN",
-    "DESCRIBE", "ANALYZE", "VACUUM", "REINDEX", "CALL", "EXECUTE", "EXEC", "PREPARE", "DEALLOCATE", "DECLARE",
-    "FETCH", "CLOSE", "COPY", "LOCK", "UNLOCK", "LISTEN", "UNLISTEN", "NOTIFY", "GRANT", "REVOKE", "PRAGMA", "ATTACH",
-    "DETACH", "USE", "DO", "LOAD", "OPTIMIZE", "KILL", "TABLE", "VALUES", "DISCARD", "REFRESH", "COMMENT",
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "REPLACE",
+    "MERGE",
+    "CREATE",
+    "ALTER",
+    "DROP",
+    "TRUNCATE",
+    "BEGIN",
+    "START",
+    "COMMIT",
+    "END",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "RELEASE",
+    "ABORT",
+    "SET",
+    "RESET",
+    "SHOW",
+    "EXPLAIN",
+    "DESCRIBE",
+    "ANALYZE",
+    "VACUUM",
+    "REINDEX",
+    "CALL",
+    "EXECUTE",
+    "EXEC",
+    "PREPARE",
+    "DEALLOCATE",
+    "DECLARE",
+    "FETCH",
+    "CLOSE",
+    "COPY",
+    "LOCK",
+    "UNLOCK",
+    "LISTEN",
+    "UNLISTEN",
+    "NOTIFY",
+    "GRANT",
+    "REVOKE",
+    "PRAGMA",
+    "ATTACH",
+    "DETACH",
+    "USE",
+    "DO",
+    "LOAD",
+    "OPTIMIZE",
+    "KILL",
+    "TABLE",
+    "VALUES",
+    "DISCARD",
+    "REFRESH",
+    "COMMENT",
 ];
 /// What a `FROM`, a `USING` or an `INTO` belongs to. Others have one too, but not with a table behind it.
 const TAKES_FROM: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"];
 /// What `CREATE` and its like make, where the name of it says something about the query.
 const OBJECTS: &[&str] = &[
-    "TABLE", "INDEX", "VIEW", "SCHEMA", "DATABASE", "SEQUENCE", "FUNCTION", "PROCEDURE", "TRIGGER", "TYPE",
-    "EXTENSION", "DOMAIN",
+    "TABLE",
+    "INDEX",
+    "VIEW",
+    "SCHEMA",
+    "DATABASE",
+    "SEQUENCE",
+    "FUNCTION",
+    "PROCEDURE",
+    "TRIGGER",
+    "TYPE",
+    "EXTENSION",
+    "DOMAIN",
 ];
 /// What may stand between an operation and its target.
 const BETWEEN: &[&str] = &[
-    "IF", "NOT", "EXISTS", "ONLY", "IGNORE", "LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "QUICK", "LATERAL",
-    "CONCURRENTLY", "OR", "REPLACE", "ROLLBACK", "ABORT", "FAIL", "TABLE", "INTO",
+    "IF",
+    "NOT",
+    "EXISTS",
+    "ONLY",
+    "IGNORE",
+    "LOW_PRIORITY",
+    "HIGH_PRIORITY",
+    "DELAYED",
+    "QUICK",
+    "LATERAL",
+    "CONCURRENTLY",
+    "OR",
+    "REPLACE",
+    "ROLLBACK",
+    "ABORT",
+    "FAIL",
+    "TABLE",
+    "INTO",
 ];
 /// What ends the list behind `FROM`.
 const ENDS_FROM: &[&str] = &[
-    "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "OFFSET", "FETCH", "FOR", "WINDOW", "UNION", "EXCEPT", "INTERSECT",
-    "SET", "RETURNING", "VALUES", "SELECT", "WHEN",
+    "WHERE",
+    "GROUP",
+    "ORDER",
+    "HAVING",
+    "LIMIT",
+    "OFFSET",
+    "FETCH",
+    "FOR",
+    "WINDOW",
+    "UNION",
+    "EXCEPT",
+    "INTERSECT",
+    "SET",
+    "RETURNING",
+    "VALUES",
+    "SELECT",
+    "WHEN",
 ];
 
 /// Brackets that are kept track of.
@@ -87,7 +178,10 @@ struct Target<'a> {
 }
 
 fn is_one_of(token: &Token<'_>, words: &[&str]) -> bool {
-    token.kind == Kind::Word && words.iter().any(|word| token.text.eq_ignore_ascii_case(word))
+    token.kind == Kind::Word
+        && words
+            .iter()
+            .any(|word| token.text.eq_ignore_ascii_case(word))
 }
 
 impl<'a> Summarizer<'a> {
@@ -131,7 +225,9 @@ impl<'a> Summarizer<'a> {
 
     /// The target is whole: `is_call` if a bracket follows.
     fn end_target(&mut self, is_call: bool) {
-        let Some(target) = self.target.take() else { return };
+        let Some(target) = self.target.take() else {
+            return;
+        };
         let is_table_name = target.count == 1
             && self.names[..self.name_count]
                 .iter()
@@ -167,7 +263,9 @@ impl<'a> Summarizer<'a> {
 
     /// Whether the token is a part of the target before it.
     fn goes_on_with_target(&mut self, token: &Token<'a>) -> bool {
-        let Some(target) = &mut self.target else { return false };
+        let Some(target) = &mut self.target else {
+            return false;
+        };
         if token.is(".") {
             target.after_dot = true;
             return true;
@@ -201,7 +299,12 @@ impl<'a> Summarizer<'a> {
     fn begin_target(&mut self, text: &'a str) {
         let is_source = self.expect == Expect::Source;
         self.expect = Expect::Nothing;
-        self.target = Some(Target { parts: [text, "", ""], count: 1, after_dot: false, is_source });
+        self.target = Some(Target {
+            parts: [text, "", ""],
+            count: 1,
+            after_dot: false,
+            is_source,
+        });
     }
     fn table_name(&mut self, text: &'a str) {
         self.expect = Expect::Nothing;
@@ -223,7 +326,11 @@ impl<'a> Summarizer<'a> {
             }
             ")" => {
                 self.depth = self.depth.saturating_sub(1);
-                self.expect = if self.in_with && self.depth == 0 { Expect::Statement } else { Expect::Nothing };
+                self.expect = if self.in_with && self.depth == 0 {
+                    Expect::Statement
+                } else {
+                    Expect::Nothing
+                };
             }
             "," if self.in_with && self.depth == 0 => self.expect = Expect::TableName,
             "," if self.frame().in_from => self.expect = Expect::Source,
@@ -244,7 +351,9 @@ impl<'a> Summarizer<'a> {
             Expect::TableName => return self.table_name(token.text),
             Expect::Object => return self.object(token),
             Expect::Target | Expect::Source if is_one_of(token, BETWEEN) => return,
-            Expect::Target | Expect::Source if !token.is_word("SELECT") && !token.is_word("VALUES") => {
+            Expect::Target | Expect::Source
+                if !token.is_word("SELECT") && !token.is_word("VALUES") =>
+            {
                 return self.begin_target(token.text);
             }
             _ => {}
@@ -288,7 +397,12 @@ impl<'a> Summarizer<'a> {
         self.operation(token);
         self.expect = if is_one_of(token, &["CREATE", "ALTER", "DROP", "REFRESH"]) {
             Expect::Object
-        } else if is_one_of(token, &["TRUNCATE", "CALL", "EXEC", "EXECUTE", "TABLE", "COPY", "LOCK"]) {
+        } else if is_one_of(
+            token,
+            &[
+                "TRUNCATE", "CALL", "EXEC", "EXECUTE", "TABLE", "COPY", "LOCK",
+            ],
+        ) {
             Expect::Target
         } else if token.is_word("UPDATE") {
             Expect::Target

@@ -127,7 +127,10 @@ pub(super) struct Text<const N: usize> {
 
 impl<const N: usize> Text<N> {
     pub(super) fn new() -> Self {
-        Text { bytes: [0; N], len: 0 }
+        Text {
+            bytes: [0; N],
+            len: 0,
+        }
     }
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
@@ -174,7 +177,11 @@ impl<const N: usize> core::fmt::Write for Text<N> {
         }
         let (kept, rest) = text.split_at(end);
         self.push(&[kept]);
-        if rest.is_empty() { Ok(()) } else { Err(core::fmt::Error) }
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            Err(core::fmt::Error)
+        }
     }
 }
 
@@ -202,7 +209,11 @@ struct Writer {
 
 impl Writer {
     fn new() -> Self {
-        Writer { text: Text::new(), list: List::No, is_cut: false }
+        Writer {
+            text: Text::new(),
+            list: List::No,
+            is_cut: false,
+        }
     }
 
     /// Whether more can follow.
@@ -251,7 +262,11 @@ impl Writer {
     }
 
     fn write(&mut self, is_spaced: bool, text: &str) -> bool {
-        let space = if is_spaced && !self.text.is_empty() { " " } else { "" };
+        let space = if is_spaced && !self.text.is_empty() {
+            " "
+        } else {
+            ""
+        };
         let written = self.text.push(&[space, text]);
         self.is_cut |= !written;
         written

@@ -117,7 +117,11 @@ impl<'a> Tokens<'a> {
 
     /// The byte `ahead` of the present one; 0 behind the end.
     fn peek(&self, ahead: usize) -> u8 {
-        self.sql.as_bytes().get(self.at + ahead).copied().unwrap_or(0)
+        self.sql
+            .as_bytes()
+            .get(self.at + ahead)
+            .copied()
+            .unwrap_or(0)
     }
     fn is_end(&self) -> bool {
         self.at >= self.sql.len()
@@ -210,7 +214,11 @@ impl<'a> Tokens<'a> {
         let quote = self.peek(prefix);
         self.at += prefix + 1;
         let escapes = escapes || self.dialect == Dialect::MySql;
-        if self.skip_quoted(quote, escapes) { Kind::Literal } else { Kind::Cut }
+        if self.skip_quoted(quote, escapes) {
+            Kind::Literal
+        } else {
+            Kind::Cut
+        }
     }
     fn name_until(&mut self, end: u8) -> Kind {
         self.at += 1;
@@ -263,7 +271,11 @@ impl<'a> Tokens<'a> {
         let from = self.at;
         self.at += 1;
         self.skip_while(|byte| starts_word(byte) || byte.is_ascii_digit());
-        let is_tag = !self.sql.as_bytes().get(from + 1).is_some_and(u8::is_ascii_digit);
+        let is_tag = !self
+            .sql
+            .as_bytes()
+            .get(from + 1)
+            .is_some_and(u8::is_ascii_digit);
         let may_quote = matches!(self.dialect, Dialect::PostgreSql | Dialect::Other);
         if may_quote && is_tag && self.peek(0) == b'$' {
             self.at += 1;
@@ -278,7 +290,11 @@ impl<'a> Tokens<'a> {
             }
             return Kind::Literal;
         }
-        if self.at == from + 1 { Kind::Mark } else { Kind::Parameter }
+        if self.at == from + 1 {
+            Kind::Mark
+        } else {
+            Kind::Parameter
+        }
     }
     fn word(&mut self) -> Kind {
         let prefix = (self.peek(0) | 0x20, self.peek(1), self.peek(2));
@@ -286,7 +302,9 @@ impl<'a> Tokens<'a> {
             (b'e', b'\'', _) if self.dialect == Dialect::PostgreSql => return self.text(1, true),
             (b'e', b'\'', _) if self.dialect == Dialect::Other => return self.text(1, false),
             (b'n' | b'b' | b'x', b'\'', _) => return self.text(1, false),
-            (b'n' | b'b' | b'x', b'"', _) if self.dialect == Dialect::MySql => return self.text(1, true),
+            (b'n' | b'b' | b'x', b'"', _) if self.dialect == Dialect::MySql => {
+                return self.text(1, true);
+            }
             (b'u', b'&', b'\'') if self.dialect != Dialect::MySql => return self.text(2, false),
             (b'u', b'&', b'"') if self.dialect == Dialect::PostgreSql => {
                 self.at += 2;
@@ -317,7 +335,9 @@ impl<'a> Tokens<'a> {
         match byte {
             b'\'' => self.text(0, false),
             b'"' => self.double_quotes(before_name, after_dot),
-            b'`' if matches!(self.dialect, Dialect::MySql | Dialect::Sqlite) => self.name_until(b'`'),
+            b'`' if matches!(self.dialect, Dialect::MySql | Dialect::Sqlite) => {
+                self.name_until(b'`')
+            }
             // Of an unknown kind it may be anything.
             b'`' if self.dialect == Dialect::Other => {
                 self.name_until(b'`');
@@ -362,7 +382,11 @@ impl<'a> Iterator for Tokens<'a> {
         let from = self.at;
         let Some(is_spaced) = self.skip_space() else {
             self.is_done = true;
-            return Some(Token { kind: Kind::Cut, text: "", is_spaced: self.at > from });
+            return Some(Token {
+                kind: Kind::Cut,
+                text: "",
+                is_spaced: self.at > from,
+            });
         };
         if self.is_end() {
             return None;
@@ -373,7 +397,11 @@ impl<'a> Iterator for Tokens<'a> {
         self.is_done = kind == Kind::Cut;
         // Tokens begin and end at ASCII, or at the ends of words, which take whole characters.
         let text = self.sql.get(from..self.at).unwrap_or_default();
-        let token = Token { kind, text, is_spaced };
+        let token = Token {
+            kind,
+            text,
+            is_spaced,
+        };
         self.before_name = ["FROM", "JOIN", "INTO", "UPDATE", "TABLE"]
             .iter()
             .any(|word| token.is_word(word))
