@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Cheap first, so that a slip in formatting does not wait for an hour.
-readonly SECTIONS=(format unsafe policy dependencies clippy docs targets links loom step dual-core firmware boards wasm budgets fuzz demo interop)
+readonly SECTIONS=(format unsafe policy dependencies clippy docs targets links loom step dual-core firmware boards wasm budgets fuzz demo databases interop)
 # Run by name only: needs the RustSec database, which not every network reaches.
 readonly BY_NAME=(advisories)
 

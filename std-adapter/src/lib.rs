@@ -7,6 +7,7 @@
 //! | [`propagation`] | context in and out of requests and messages |
 //! | `recorder`: [`Telemetry`], [`span()`] | spans of this process: a ring per thread, a drain thread, a [`Ledger`] |
 //! | [`db`] | calls to databases and caches, with what they ask and without what they are asked with |
+//! | [`messaging`] | messages sent and received, linked through their headers |
 //! | [`clock`] | a device's ticks → Unix time, and how far off that may be |
 //! | [`receiver`] | frames of devices in, for gateways; OTLP in, for tests and demonstrations |
 //! | [`export`] | encoded batches to collectors, each span's fate counted |
@@ -22,6 +23,8 @@ pub mod propagation;
 mod recorder;
 
 pub mod db;
+
+pub mod messaging;
 
 pub mod export;
 

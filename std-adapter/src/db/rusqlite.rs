@@ -445,12 +445,17 @@ fn fail(call: &mut DbSpan, error: &Error) {
     if !call.is_recording() {
         return;
     }
-    if let Some(sqlite) = error.sqlite_error() {
+    // SQLite's own is the error, or the source of one that tells the SQL too.
+    let source = core::error::Error::source(error).and_then(|source| source.downcast_ref());
+    if let Some(sqlite) = error.sqlite_error().or(source) {
         let code = sqlite.extended_code.to_string();
-        return match error {
-            Error::SqliteFailure(_, Some(message)) => call.fail(Some(&code), &code, message),
-            _ => call.fail(Some(&code), &code, error),
-        };
+        if let Error::SqliteFailure(_, Some(message)) = error {
+            return call.fail(Some(&code), &code, message);
+        }
+        let message = error.to_string();
+        // `{message} in {sql} at offset {n}`
+        let message = message.split(" in ").next().unwrap_or_default();
+        return call.fail(Some(&code), &code, &message);
     }
     let error_type = match error {
         Error::FromSqlConversionFailure(..) => "FromSqlConversionFailure",

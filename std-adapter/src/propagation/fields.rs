@@ -162,8 +162,6 @@ impl CarrierMut for MessageFields {
     type Error = core::convert::Infallible;
 
     fn set(&mut self, name: &'static str, value: &str) -> Result<(), Self::Error> {
-        self.0.retain(|(old, _)| !old.eq_ignore_ascii_case(name));
-        self.0.push((name.to_owned(), value.to_owned()));
-        Ok(())
+        super::PairsMut(&mut self.0).set(name, value)
     }
 }

@@ -22,8 +22,13 @@
 //! # Ok::<(), core::convert::Infallible>(())
 //! ```
 
+mod carriers;
 mod fields;
 
+pub use carriers::{
+    CommandEnvironment, Environment, MapFields, MapFieldsMut, NullablePairs, NullablePairsMut, PairsMut, ReadWith,
+    WriteWith,
+};
 pub use fields::{HttpFields, HttpFieldsMut, MessageFields};
 #[cfg(feature = "tiny-http")]
 pub use fields::{NotAsciiError, TinyHttpFields, TinyHttpFieldsMut};
