@@ -5,6 +5,8 @@
 //! | [`config`] | what the `OTEL_*` variables ask for |
 //! | [`propagation`] | context in and out of requests and messages |
 //! | `recorder`: [`Telemetry`], [`span()`] | spans of this process: a ring per thread, a drain thread, a [`Ledger`] |
+//! | `layer` | the spans and events of `tracing`, recorded as spans of this process (feature `tracing`) |
+//! | `logs` | trace and span ids in log lines (features `tracing-json`, `log`) |
 //! | [`clock`] | a device's ticks → Unix time, and how far off that may be |
 //! | [`receiver`] | frames of devices in, for gateways; OTLP in, for tests and demonstrations |
 //! | [`export`] | encoded batches to collectors, each span's fate counted |
@@ -16,6 +18,12 @@ pub mod config;
 pub mod propagation;
 
 mod recorder;
+
+#[cfg(feature = "tracing")]
+pub mod layer;
+
+#[cfg(any(feature = "tracing-json", feature = "log"))]
+pub mod logs;
 
 pub mod export;
 

@@ -23,6 +23,10 @@ impl HostClock {
         let ticks = duration.as_nanos() * u128::from(self.rate().as_hz()) / 1_000_000_000;
         u64::try_from(ticks).unwrap_or(u64::MAX)
     }
+    #[cfg(feature = "tracing")]
+    pub(crate) fn nanos_of(&self, ticks: u64) -> u64 {
+        self.0.delta_as_nanos(0, ticks)
+    }
     fn rate(&self) -> TickRate {
         // quanta keeps the rate to itself; what it makes of a long stretch gives it to 2^-40.
         const STRETCH: u64 = 1 << 40;
