@@ -8,6 +8,8 @@
 //! | `recorder`: [`Telemetry`], [`span()`] | spans of this process: a ring per thread, a drain thread, a [`Ledger`] |
 //! | [`db`] | calls to databases and caches, with what they ask and without what they are asked with |
 //! | [`messaging`] | messages sent and received, linked through their headers |
+//! | `layer` | the spans and events of `tracing`, recorded as spans of this process (feature `tracing`) |
+//! | `logs` | trace and span ids in log lines (features `tracing-json`, `log`) |
 //! | [`clock`] | a device's ticks → Unix time, and how far off that may be |
 //! | [`receiver`] | frames of devices in, for gateways; OTLP in, for tests and demonstrations |
 //! | [`export`] | encoded batches to collectors, each span's fate counted |
@@ -25,6 +27,12 @@ mod recorder;
 pub mod db;
 
 pub mod messaging;
+
+#[cfg(feature = "tracing")]
+pub mod layer;
+
+#[cfg(any(feature = "tracing-json", feature = "log"))]
+pub mod logs;
 
 pub mod export;
 

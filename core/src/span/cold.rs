@@ -379,6 +379,67 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
         self.item_attributes(attributes, limit, limits.attribute_value_length);
     }
 
+    /// Adds an event whose name is not constant, happened at `at`: the name is copied.
+    ///
+    /// As [`add_event_at`](Self::add_event_at) otherwise.
+    ///
+    /// ```
+    /// # use spanlet::testing::TestTracer;
+    /// use spanlet::{InlineBuf, KeyValue, Recorder, Span};
+    /// # let tracer: TestTracer = TestTracer::new();
+    /// # let tracer = &tracer;
+    /// let mut span: Span<_, InlineBuf<32>> = tracer.span("import").start();
+    /// let line = format!("skipped line {}", 7);
+    /// span.add_event_copied_at(&line, tracer.now(), [KeyValue::new("bytes", 12)].into_iter());
+    /// span.end();
+    /// tracer.with_spans(|spans| {
+    ///     let event = spans.named("import").unwrap().events().next().unwrap();
+    ///     assert_eq!((event.name(), event.attributes().count()), ("skipped line 7", 1));
+    /// });
+    /// ```
+    #[inline(always)]
+    pub fn add_event_copied_at<'v>(
+        &mut self,
+        name: &str,
+        at: Ticks,
+        attributes: impl Iterator<Item = KeyValue<'v>> + Clone,
+    ) -> &mut Self {
+        if self.is_recording() {
+            self.event_copied(name, at, attributes);
+        }
+        self
+    }
+    #[inline(never)]
+    fn event_copied<'v>(
+        &mut self,
+        name: &str,
+        at: Ticks,
+        attributes: impl Iterator<Item = KeyValue<'v>> + Clone,
+    ) {
+        let limits = self.rec.limits();
+        let limit = limits.event_attribute_count as usize;
+        let longest = limits.attribute_value_length;
+        let name = attribute::cut(name, u32::from(u16::MAX));
+        let head = EVENT_WORDS.saturating_add(EntryWriter::text_words(name));
+        // One for each, of which one stays for the count of those that are dropped.
+        let n = attributes.clone().take(limit).fold(head, |n, kv| {
+            n.saturating_add(item_words(core::slice::from_ref(&kv), 1, longest))
+        });
+        if self.left(EVENTS) == 0 || !self.has_room(n.saturating_add(1)) {
+            return self.count(Dropped::Event);
+        }
+        self.left -= 1 << EVENTS;
+        EntryWriter::event(self, "", at.0);
+        EntryWriter::text(self, TextKind::Name, OF_ITEM, name);
+        let mut dropped = 0;
+        for (i, kv) in attributes.enumerate() {
+            dropped += !(i < limit && self.item_attribute(&kv, longest)) as usize;
+        }
+        if dropped != 0 {
+            EntryWriter::item_counts(self, u32::try_from(dropped).unwrap_or(u32::MAX));
+        }
+    }
+
     /// Whether `n` more words fit, after growing if need be.
     fn has_room(&mut self, n: usize) -> bool {
         let end = (self.pos as usize).saturating_add(n);
@@ -389,18 +450,20 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     fn item_attributes(&mut self, attributes: &[KeyValue<'_>], limit: usize, longest: u32) {
         let mut dropped = attributes.len().saturating_sub(limit);
         for kv in attributes.iter().take(limit) {
-            let mut value = kv.value;
-            if is_longer(&value, longest) {
-                self.count(Dropped::Value);
-                value = cut(&value, longest);
-            }
-            let written =
-                !kv.key.is_empty() && EntryWriter::attribute(self, kv.key, OF_ITEM, value);
-            dropped += !written as usize;
+            dropped += !self.item_attribute(kv, longest) as usize;
         }
         if dropped != 0 {
             EntryWriter::item_counts(self, u32::try_from(dropped).unwrap_or(u32::MAX));
         }
+    }
+    #[inline(always)]
+    fn item_attribute(&mut self, kv: &KeyValue<'_>, longest: u32) -> bool {
+        let mut value = kv.value;
+        if is_longer(&value, longest) {
+            self.count(Dropped::Value);
+            value = cut(&value, longest);
+        }
+        !kv.key.is_empty() && EntryWriter::attribute(self, kv.key, OF_ITEM, value)
     }
 
     /// The end of a span that was recorded only in case it fails, or that has something to append. Whether it is to

@@ -89,6 +89,10 @@ impl HostClock {
         let ticks = duration.as_nanos() * u128::from(self.rate().as_hz()) / 1_000_000_000;
         u64::try_from(ticks).unwrap_or(u64::MAX)
     }
+    #[cfg(feature = "tracing")]
+    pub(crate) fn nanos_of(&self, ticks: u64) -> u64 {
+        self.0.delta_as_nanos(0, ticks)
+    }
     fn rate(&self) -> TickRate {
         match self {
             HostClock::Counter(rate) => *rate,

@@ -164,6 +164,18 @@ impl Local {
         SpanBuilder::new(self, name)
     }
 
+    /// Makes another context current, or none, and returns what was; for those that cannot nest calls.
+    #[cfg(feature = "tracing")]
+    #[inline]
+    pub(crate) fn replace_current(self, context: Option<SpanContext>) -> Option<SpanContext> {
+        self.here().and_then(|here| here.current.replace(context))
+    }
+    /// Nanoseconds of a stretch in ticks.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn nanos_of(self, ticks: u64) -> u64 {
+        self.known().map_or(0, |here| here.clock.nanos_of(ticks))
+    }
+
     /// This thread's part, if it has one.
     #[inline(always)]
     fn known(&self) -> Option<&ThreadState> {
