@@ -10,6 +10,8 @@
 
 mod otlp;
 
+mod zipkin;
+
 mod sdk;
 
 mod resource;
@@ -22,6 +24,7 @@ pub use otlp::{
 };
 pub use resource::{ResourceConfig, ResourceError, parse_resource_attributes};
 pub use sdk::{BatchConfig, LimitsConfig, Propagator, RootSampler, SamplerConfig, TracesExporter};
+pub use zipkin::ZipkinConfig;
 
 use env::Env;
 
@@ -60,6 +63,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `OTEL_EXPORTER_OTLP_*` and `OTEL_EXPORTER_OTLP_TRACES_*`.
     pub otlp: OtlpConfig,
+    /// `OTEL_EXPORTER_ZIPKIN_*`.
+    pub zipkin: ZipkinConfig,
 }
 
 impl Default for Config {
@@ -74,6 +79,7 @@ impl Default for Config {
             batch: BatchConfig::default(),
             limits: LimitsConfig::default(),
             otlp: OtlpConfig::default(),
+            zipkin: ZipkinConfig::default(),
         }
     }
 }
@@ -92,6 +98,7 @@ impl Config {
             batch: BatchConfig::read(&mut env),
             limits: LimitsConfig::read(&mut env),
             otlp: OtlpConfig::read(&mut env),
+            zipkin: ZipkinConfig::read(&mut env),
         };
         (config, env.into_warnings())
     }

@@ -9,6 +9,20 @@ mod builder;
 
 mod otlp_http;
 
+mod zipkin;
+
+mod console;
+
+#[cfg(feature = "grpc")]
+mod grpc;
+
+#[cfg(feature = "opentelemetry")]
+mod opentelemetry;
+
+mod delivery;
+
+mod packing;
+
 mod attempt;
 
 mod response;
@@ -19,11 +33,17 @@ mod error;
 
 pub(crate) mod queue;
 
-pub use builder::{ExporterError, OtlpHttpBuilder};
+pub use builder::{ExporterError, OtlpHttpBuilder, otlp_exporter};
+pub use console::ConsoleExporter;
 pub use error::{ConnectReason, ExportError, MAX_REMOTE_TEXT};
+#[cfg(feature = "grpc")]
+pub use grpc::{OtlpGrpcBuilder, OtlpGrpcExporter};
+#[cfg(feature = "opentelemetry")]
+pub use opentelemetry::OpenTelemetryExporter;
 pub use otlp_http::{OtlpHttpExporter, REQUEST_LIMIT_BYTES, RESPONSE_LIMIT_BYTES};
 pub use response::{AnswerError, PartialSuccess, parse_trace_response};
 pub use retry::{RetryPolicy, StopSignal, SystemTimer, Timer, parse_retry_after};
+pub use zipkin::{ZipkinBuilder, ZipkinExporter};
 
 use core::time::Duration;
 

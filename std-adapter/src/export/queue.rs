@@ -3,10 +3,12 @@
 //! Input: batches from the recorder's drain or a gateway. Output: what became of their spans. Bound: spans
 //! and bytes; what finds the queue full is counted and never waits.
 
-use super::{Batch, ExportOutcome, SpanExporter};
+use super::error::tame;
+use super::{Batch, ExportError, ExportOutcome, SpanExporter};
 use crate::receiver::DestinationLedger;
 use crate::recorder::Ledger;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,7 +64,7 @@ struct State {
     batches: VecDeque<Encoded>,
     spans: u64,
     bytes: usize,
-    /// Spans of the batch that is being sent.
+    /// Spans of the batches that are being sent.
     sending: u64,
     closed: bool,
     done: Ledger,
@@ -96,7 +98,7 @@ impl Queue {
         state.batches.push_back(batch);
         self.changed.notify_all();
     }
-    /// Sends until the queue is closed and empty.
+    /// Sends until the queue is closed and empty. Several threads may do so at once.
     pub(crate) fn send_all(&self, exporter: &dyn SpanExporter, budget: Duration) {
         loop {
             let batch = {
@@ -105,7 +107,7 @@ impl Queue {
                     if let Some(batch) = state.batches.pop_front() {
                         state.spans -= batch.spans;
                         state.bytes -= batch.body.len();
-                        state.sending = batch.spans;
+                        state.sending += batch.spans;
                         break batch;
                     }
                     if state.closed {
@@ -119,7 +121,7 @@ impl Queue {
             };
             let outcome = self.send(&batch, exporter, budget);
             let mut state = self.state();
-            state.sending = 0;
+            state.sending -= batch.spans;
             state.count(&outcome);
             batch.settle(|fate| {
                 fate.exported += outcome.exported;
@@ -141,13 +143,7 @@ impl Queue {
     ) -> ExportOutcome {
         loop {
             let was_closed = self.state().closed;
-            let outcome = exporter.export(
-                Batch {
-                    body: &batch.body,
-                    spans: batch.spans,
-                },
-                budget,
-            );
+            let outcome = guarded(exporter, batch, budget);
             // Offered again, a batch of which something arrived would arrive twice.
             let Some(pause) = outcome.retry_in else {
                 return outcome;
@@ -201,6 +197,42 @@ impl Queue {
         *ledger = ledger.plus(&state.done);
         ledger.buffered += state.spans + state.sending;
         state.last_error.clone()
+    }
+}
+
+/// One export, whatever the exporter does: a panic costs the batch and not the thread, and a report that does
+/// not add up is not believed.
+fn guarded(exporter: &dyn SpanExporter, batch: &Encoded, budget: Duration) -> ExportOutcome {
+    let given = batch.spans;
+    let export = AssertUnwindSafe(|| {
+        let batch = Batch {
+            body: &batch.body,
+            spans: given,
+        };
+        exporter.export(batch, budget)
+    });
+    let outcome = catch_unwind(export).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        ExportOutcome {
+            failed: given,
+            error: Some(ExportError::Panicked {
+                message: tame(text.unwrap_or("with no message")),
+            }),
+            ..ExportOutcome::default()
+        }
+    });
+    match outcome.spans() {
+        reported if reported != given => ExportOutcome {
+            // Nobody knows better.
+            indeterminate: given,
+            attempts: outcome.attempts,
+            error: Some(ExportError::Miscounted { given, reported }),
+            ..ExportOutcome::default()
+        },
+        _ => outcome,
     }
 }
 

@@ -23,7 +23,7 @@ pub use thread::Local;
 
 use crate::config::{BatchConfig, Config, LimitsConfig, RootSampler, TracesExporter};
 use crate::export::queue::Queue;
-use crate::export::{ExporterError, OtlpHttpBuilder, SpanExporter};
+use crate::export::{ConsoleExporter, ExporterError, SpanExporter, ZipkinBuilder, otlp_exporter};
 use crate::resource::{self, Resource, ResourceDetector};
 use crate::trace::AttributeValue;
 use clock::{HostClock, WallClock};
@@ -34,6 +34,7 @@ use shared::{ProcessSampler, Shared};
 use spanlet::{
     AlwaysOff, AlwaysOn, InstrumentationScope, ParentBased, Sampler, SpanLimits, TraceIdRatio,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -79,6 +80,7 @@ pub struct TelemetryBuilder {
     ring_bytes: usize,
     escalate_after: Option<Duration>,
     id_seed: Option<u64>,
+    concurrent_exports: u32,
 }
 
 /// Why recording could not be set up.
@@ -183,6 +185,12 @@ impl TelemetryBuilder {
         self.escalate_after = Some(duration);
         self
     }
+    /// How many batches may be on their way to one destination at the same time: a thread each. One by default;
+    /// more where a collector is far away and one batch after the other is too slow. Clamped to 1..=64.
+    pub fn concurrent_exports(mut self, batches: u32) -> Self {
+        self.concurrent_exports = batches.clamp(1, 64);
+        self
+    }
     /// Makes ids repeatable, **for tests and demonstrations only**: each thread's follow from `seed` and
     /// from its turn among the threads that start spans. Two processes with the same seed make the same ids.
     pub fn id_seed(mut self, seed: u64) -> Self {
@@ -237,11 +245,13 @@ impl TelemetryBuilder {
                 queue: Arc::new(Queue::new(u64::from(config.batch.max_queue_size))),
                 exporter,
             });
-            let sender = destination.clone();
-            let thread = std::thread::Builder::new()
-                .name("spanlet-send".into())
-                .spawn(move || sender.queue.send_all(&*sender.exporter, budget));
-            threads.push(thread.map_err(InstallError::Thread)?);
+            for _ in 0..self.concurrent_exports {
+                let sender = destination.clone();
+                let thread = std::thread::Builder::new()
+                    .name("spanlet-send".into())
+                    .spawn(move || sender.queue.send_all(&*sender.exporter, budget));
+                threads.push(thread.map_err(InstallError::Thread)?);
+            }
             telemetry.destinations.push(destination);
         }
         let drain = Drain {
@@ -271,6 +281,19 @@ impl TelemetryBuilder {
 struct Destination {
     queue: Arc<Queue>,
     exporter: Box<dyn SpanExporter>,
+}
+
+impl Destination {
+    /// Ends the exporter, and what is under way and queued if it is not idle.
+    fn end(&self, idle: bool, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        let shutdown = AssertUnwindSafe(|| self.exporter.shutdown(left));
+        // The outcomes of its batches say what became of them.
+        let _ = catch_unwind(shutdown);
+        if !idle {
+            self.queue.close(true);
+        }
+    }
 }
 
 /// Recording for this process: keep it until the end. Dropped, it shuts down within five seconds.
@@ -306,6 +329,7 @@ impl Telemetry {
             ring_bytes: RING_BYTES,
             escalate_after: None,
             id_seed: None,
+            concurrent_exports: 1,
         }
     }
     /// Sends what has ended so far. `false` if `timeout` ran out first.
@@ -329,14 +353,25 @@ impl Telemetry {
         let drained = self.control.stop(until);
         for destination in &self.destinations {
             destination.queue.close(!drained);
-            // A part of the time is for what follows: to end the attempt that is under way and hear of it.
-            let soon = until.checked_sub(timeout / 4).unwrap_or(until);
-            if !destination.queue.wait_idle(soon) {
-                let left = until.saturating_duration_since(Instant::now());
-                let _ = destination.exporter.shutdown(left);
-                destination.queue.close(true);
-                destination.queue.wait_idle(until);
-            }
+        }
+        // A part of the time is for what follows: to end the attempt that is under way and hear of it.
+        let soon = until.checked_sub(timeout / 4).unwrap_or(until);
+        let mut ending = Vec::new();
+        for destination in &self.destinations {
+            let idle = destination.queue.wait_idle(soon);
+            // One that takes its time does not keep the others from ending.
+            let destination = destination.clone();
+            let end = std::thread::Builder::new()
+                .name("spanlet-end".into())
+                .spawn(move || destination.end(idle, until));
+            ending.extend(end);
+        }
+        for thread in ending {
+            wait_for(thread, until);
+        }
+        for destination in &self.destinations {
+            destination.queue.close(true);
+            destination.queue.wait_idle(until);
         }
         // A thread inside a name resolution cannot be interrupted; it is left to itself.
         for thread in threads {
@@ -348,15 +383,25 @@ impl Telemetry {
     }
     /// What became of all spans so far.
     ///
-    /// With more than one destination, the counts of export are those of the first.
+    /// With more than one destination, the counts of export are those of the first: see [`ledgers`](Self::ledgers).
     pub fn ledger(&self) -> Ledger {
+        self.ledger_at(self.destinations.first())
+    }
+    /// What became of all spans so far at each destination, in their order: what was recorded is the same in each,
+    /// what was exported and lost behind the queue is the destination's own.
+    pub fn ledgers(&self) -> Vec<Ledger> {
+        (self.destinations.iter())
+            .map(|destination| self.ledger_at(Some(destination)))
+            .collect()
+    }
+    fn ledger_at(&self, destination: Option<&Arc<Destination>>) -> Ledger {
         let mut ledger = Ledger::default();
         let Some(shared) = self.shared else {
             return ledger;
         };
         // The later stages first: a span that moves on meanwhile counts as buffered, never twice.
-        if let Some(first) = self.destinations.first() {
-            first.queue.read(&mut ledger);
+        if let Some(destination) = destination {
+            destination.queue.read(&mut ledger);
         }
         // ORDERING: counts.
         let taken = self.control.taken.load(Relaxed);
@@ -414,11 +459,11 @@ fn wait_for(thread: JoinHandle<()>, until: Instant) -> bool {
 fn exporters_of(config: &Config) -> Result<Vec<Box<dyn SpanExporter>>, ExporterError> {
     let mut exporters: Vec<Box<dyn SpanExporter>> = Vec::new();
     for exporter in &config.exporters {
-        if matches!(exporter, TracesExporter::Otlp) {
-            exporters.push(Box::new(
-                OtlpHttpBuilder::from(config.otlp.clone()).build()?,
-            ));
-        }
+        exporters.push(match exporter {
+            TracesExporter::Otlp => otlp_exporter(config.otlp.clone())?,
+            TracesExporter::Zipkin => Box::new(ZipkinBuilder::from(config.zipkin.clone()).build()?),
+            TracesExporter::Console => Box::new(ConsoleExporter::new()),
+        });
     }
     Ok(exporters)
 }
