@@ -64,7 +64,8 @@ VALUES_PRINTED = """
      -> set.twice: Int(2)
 """
 KINDS = ["internal", "server", "client", "producer", "consumer"]
-PROTOCOLS = {"http/protobuf": "application/x-protobuf"}
+# How each says it to HTTP; gRPC says nothing to it.
+PROTOCOLS = {"http/protobuf": "application/x-protobuf", "http/json": "application/json", "grpc": None}
 
 
 class Tap:
@@ -112,7 +113,7 @@ def same(got, wanted, what="") -> None:
 def check(protocol: str, compression: str) -> int:
     with Rotel() as rotel:
         # What the headers say is seen in between; gRPC goes straight there.
-        tap = Tap(rotel.url) if protocol in PROTOCOLS else None
+        tap = Tap(rotel.url) if PROTOCOLS[protocol] else None
         reported, ledger = peer.run(
             "spans",
             url=tap.url if tap else f"http://{rotel.grpc}",
