@@ -87,9 +87,7 @@ impl<'a> Answer<'a> {
             1 => match read_limited(MultiGzDecoder::new(message), limit) {
                 Ok(Some(message)) => Ok(Some(message)),
                 Ok(None) => Err(Message::TooLarge),
-                Err(_) => Err(Message::Broken(
-                    "its message is compressed, and not by gzip",
-                )),
+                Err(_) => Err(Message::Broken("its message is compressed, and not by gzip")),
             },
             _ => Err(Message::Broken("its message begins with no gRPC head")),
         }
@@ -262,18 +260,12 @@ mod tests {
         let url = b"type.googleapis.com/google.rpc.RetryInfo";
         let info = field(1, &[1 << 3, 7, 2 << 3, 5]);
         let retry = [field(1, url), field(2, &info)].concat();
-        let other = [
-            field(1, b"type.googleapis.com/google.rpc.Help"),
-            field(2, b"x"),
-        ]
-        .concat();
-        let status = [
-            vec![1 << 3, 14],
-            field(2, b"busy"),
-            field(3, &other),
-            field(3, &retry),
-        ];
-        assert_eq!(retry_delay(&status.concat()), Some(Duration::new(7, 5)));
+        let other = [field(1, b"type.googleapis.com/google.rpc.Help"), field(2, b"x")].concat();
+        let status = [vec![1 << 3, 14], field(2, b"busy"), field(3, &other), field(3, &retry)];
+        assert_eq!(
+            retry_delay(&status.concat()),
+            Some(Duration::new(7, 5))
+        );
         // Present and empty: at once, as far as the backoff allows.
         let at_once = [field(1, url), field(2, b"")].concat();
         assert_eq!(retry_delay(&field(3, &at_once)), Some(Duration::ZERO));

@@ -1,9 +1,9 @@
 //! One unary call: the request out, the answer in, against a deadline and a cut.
 
-use super::super::ExporterError;
 use super::super::delivery::{Attempt, Transport};
 use super::super::error::{ConnectReason, ExportError, tame};
 use super::super::retry::lock;
+use super::super::ExporterError;
 use super::answer::{Answer, explain};
 use core::convert::Infallible;
 use core::future::Future;
@@ -152,7 +152,8 @@ impl GrpcTarget {
         };
         let (head, mut body) = response.into_parts();
         let mut answer = Answer::new(&self.shown, head.status.as_u16(), head.headers);
-        while let Some(frame) = core::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+        while let Some(frame) =
+            core::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
         {
             match frame {
                 Ok(frame) => match frame.into_data() {
