@@ -24,6 +24,7 @@ pub use thread::Local;
 use crate::config::{BatchConfig, Config, LimitsConfig, RootSampler, TracesExporter};
 use crate::export::queue::Queue;
 use crate::export::{ConsoleExporter, ExporterError, SpanExporter, ZipkinBuilder, otlp_exporter};
+use crate::propagation;
 use crate::resource::{self, Resource, ResourceDetector};
 use crate::trace::AttributeValue;
 use clock::{HostClock, WallClock};
@@ -31,6 +32,7 @@ use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 use drain::{Control, Drain};
 use shared::{ProcessSampler, Shared};
+use spanlet::context::{Propagator, Propagators};
 use spanlet::{
     AlwaysOff, AlwaysOn, InstrumentationScope, ParentBased, Sampler, SpanLimits, TraceIdRatio,
 };
@@ -81,6 +83,8 @@ pub struct TelemetryBuilder {
     escalate_after: Option<Duration>,
     id_seed: Option<u64>,
     concurrent_exports: u32,
+    propagators: Option<Propagators>,
+    forward_baggage: Vec<&'static str>,
 }
 
 /// Why recording could not be set up.
@@ -198,6 +202,32 @@ impl TelemetryBuilder {
         self
     }
 
+    /// Sets the formats of contexts in and out of the process, in place of what `OTEL_PROPAGATORS` says.
+    ///
+    /// ```no_run
+    /// use spanlet::context::{Propagator, Propagators};
+    /// let telemetry = spanlet_std::Telemetry::builder()
+    ///     .propagators(Propagators::W3C.with(Propagator::B3))
+    ///     .install()?;
+    /// # Ok::<(), spanlet_std::InstallError>(())
+    /// ```
+    pub fn propagators(mut self, propagators: Propagators) -> Self {
+        self.propagators = Some(propagators);
+        self
+    }
+    /// Lets the baggage members with these keys leave the process, in calls of
+    /// [`propagation::inject`](crate::propagation::inject()) and of the client layers; without it none do. What leaves
+    /// reaches everything downstream, third parties included: no secrets, no personal data. Again for more.
+    ///
+    /// ```no_run
+    /// let telemetry = spanlet_std::Telemetry::builder().forward_baggage(["tenant.id"]).install()?;
+    /// # Ok::<(), spanlet_std::InstallError>(())
+    /// ```
+    pub fn forward_baggage(mut self, keys: impl IntoIterator<Item = &'static str>) -> Self {
+        self.forward_baggage.extend(keys);
+        self
+    }
+
     /// Starts recording.
     ///
     /// Until it returns, spans are off. It also makes [`Local`] the global tracer that libraries see,
@@ -214,7 +244,15 @@ impl TelemetryBuilder {
             destinations: Vec::new(),
             threads: Mutex::default(),
         };
+        let propagation = propagation::Settings {
+            propagators: self
+                .propagators
+                .unwrap_or_else(|| propagators_of(&config.propagators)),
+            allowed: self.forward_baggage,
+        };
         if config.disabled {
+            // SPEC: Environment Variable Specification, "OTEL_SDK_DISABLED": propagators stay.
+            propagation::set(propagation);
             return Ok(telemetry);
         }
         let exporters = match self.exporters {
@@ -234,6 +272,7 @@ impl TelemetryBuilder {
         );
         let shared = shared.install().ok_or(InstallError::AlreadyInstalled)?;
         telemetry.shared = Some(shared);
+        propagation::set(propagation);
         static LOCAL: Local = Local;
         // A binary may have chosen another global tracer; then that one stays.
         let _ = spanlet::set_global_tracer(&LOCAL);
@@ -330,6 +369,8 @@ impl Telemetry {
             escalate_after: None,
             id_seed: None,
             concurrent_exports: 1,
+            propagators: None,
+            forward_baggage: Vec::new(),
         }
     }
     /// Sends what has ended so far. `false` if `timeout` ran out first.
@@ -493,6 +534,19 @@ fn sampler_of(sampler: Option<Box<dyn Sampler + Send + Sync>>, config: &Config) 
             Err(_) => any(parent_based, AlwaysOn),
         },
     })
+}
+
+fn propagators_of(names: &[crate::config::Propagator]) -> Propagators {
+    use crate::config::Propagator as Name;
+    let formats = names.iter().map(|name| match name {
+        Name::TraceContext => Propagator::TraceContext,
+        Name::Baggage => Propagator::Baggage,
+        Name::B3 => Propagator::B3,
+        Name::B3Multi => Propagator::B3Multi,
+        Name::Jaeger => Propagator::Jaeger,
+        Name::OtTrace => Propagator::OtTrace,
+    });
+    formats.fold(Propagators::NONE, Propagators::with)
 }
 
 fn limits_of(limits: &LimitsConfig) -> SpanLimits {

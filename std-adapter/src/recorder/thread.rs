@@ -1,10 +1,12 @@
-//! A thread's part: its ring, its ids, its counters, its current span.
+//! A thread's part: its ring, its ids, its counters. What is current is kept in
+//! [`ambient`](crate::propagation), since it is there without a telemetry too.
 //!
 //! Input: spans that start and end on this thread. Output: records in the thread's ring. Bound: the
 //! ring. Nothing here locks, and after a thread's first span nothing allocates.
 
 use super::clock::HostClock;
 use super::shared::{RingMemory, Shared};
+use crate::propagation::ambient;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use spanlet::{
     EndedUnsampled, FinishedSpan, IdGenerator, LocalIds, OpenLimits, Recorder, SamplingDecision,
@@ -59,7 +61,6 @@ pub(crate) struct ThreadState {
     clock: HostClock,
     ids: LocalIds,
     open_limits: OpenLimits,
-    current: Cell<Option<SpanContext>>,
     counters: Arc<ThreadCounters>,
     shared: &'static Shared,
 }
@@ -138,7 +139,6 @@ fn register() -> bool {
                 clock: shared.clock.clone(),
                 ids: LocalIds::new(shared.next_seed().unwrap_or_else(seed)),
                 open_limits: OpenLimits::new(&shared.limits),
-                current: Cell::new(None),
                 counters,
                 shared,
             });
@@ -175,6 +175,8 @@ const fn no_ids() -> LocalIds {
 }
 
 impl Recorder for Local {
+    const KEEPS_TRACE_STATE: bool = true;
+
     #[inline(always)]
     fn is_enabled(self) -> bool {
         !HERE.get().is_null() || register()
@@ -247,23 +249,24 @@ impl Recorder for Local {
     }
     #[inline(always)]
     fn current(self) -> Option<SpanContext> {
-        self.known().and_then(|here| here.current.get())
+        ambient::current()
     }
     #[inline]
     fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
-        struct Back(Option<SpanContext>);
-        impl Drop for Back {
-            fn drop(&mut self) {
-                if let Some(here) = Local.known() {
-                    here.current.set(self.0);
-                }
-            }
-        }
-        let before = self
-            .here()
-            .and_then(|here| here.current.replace(Some(*context)));
-        let _back = Back(before);
+        let _back = ambient::enter(context);
         run()
+    }
+    #[inline(always)]
+    fn has_trace_state(self) -> bool {
+        ambient::has_trace_state()
+    }
+    #[inline]
+    fn with_trace_state<T>(self, run: impl FnOnce(Option<&str>) -> T) -> T {
+        ambient::with_trace_state(run)
+    }
+    #[inline]
+    fn note_trace_state(self, text: &str) {
+        ambient::note_trace_state(text);
     }
     #[inline(always)]
     fn is_unwinding(self) -> bool {
@@ -307,6 +310,8 @@ fn gone() -> SpanStart {
 
 /// Lets `&Local` be installed as the global tracer.
 impl Recorder for &Local {
+    const KEEPS_TRACE_STATE: bool = true;
+
     #[inline]
     fn is_enabled(self) -> bool {
         Local.is_enabled()
@@ -340,6 +345,15 @@ impl Recorder for &Local {
     }
     fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
         Local.with_current(context, run)
+    }
+    fn has_trace_state(self) -> bool {
+        Local.has_trace_state()
+    }
+    fn with_trace_state<T>(self, run: impl FnOnce(Option<&str>) -> T) -> T {
+        Local.with_trace_state(run)
+    }
+    fn note_trace_state(self, text: &str) {
+        Local.note_trace_state(text);
     }
     fn is_unwinding(self) -> bool {
         std::thread::panicking()
