@@ -91,7 +91,11 @@ fn some_value() -> impl Strategy<Value = Option<AnyValue>> {
                 Value::KvlistValue(opentelemetry_proto::tonic::common::v1::KeyValueList {
                     values: pairs
                         .into_iter()
-                        .map(|(key, value)| KeyValue { key, value: Some(value), ..KeyValue::default() })
+                        .map(|(key, value)| KeyValue {
+                            key,
+                            value: Some(value),
+                            ..KeyValue::default()
+                        })
                         .collect(),
                 })
             }),
@@ -102,7 +106,11 @@ fn some_value() -> impl Strategy<Value = Option<AnyValue>> {
 
 fn pairs() -> impl Strategy<Value = Vec<KeyValue>> {
     let pair = (".{0,12}", some_value());
-    let pair = pair.prop_map(|(key, value)| KeyValue { key, value, ..KeyValue::default() });
+    let pair = pair.prop_map(|(key, value)| KeyValue {
+        key,
+        value,
+        ..KeyValue::default()
+    });
     proptest::collection::vec(pair, 0..4)
 }
 
@@ -125,15 +133,20 @@ fn parts() -> impl Strategy<Value = Vec<Span>> {
                 ..Span::default()
             }
         ),
-        pairs().prop_map(|attributes| Span { attributes, ..Span::default() }),
-        (pairs(), ".{0,9}", any::<u64>(), any::<u32>()).prop_map(|(attributes, name, at, n)| Span {
-            events: vec![Event {
-                time_unix_nano: at,
-                name,
-                attributes,
-                dropped_attributes_count: n
-            }],
+        pairs().prop_map(|attributes| Span {
+            attributes,
             ..Span::default()
+        }),
+        (pairs(), ".{0,9}", any::<u64>(), any::<u32>()).prop_map(|(attributes, name, at, n)| {
+            Span {
+                events: vec![Event {
+                    time_unix_nano: at,
+                    name,
+                    attributes,
+                    dropped_attributes_count: n,
+                }],
+                ..Span::default()
+            }
         }),
         (pairs(), any::<[u8; 16]>(), any::<u32>()).prop_map(|(attributes, id, flags)| Span {
             links: vec![Link {
@@ -216,12 +229,19 @@ proptest! {
 fn every_buffer_that_is_too_small_is_full() {
     let span = Span {
         name: "n\"".into(),
-        attributes: vec![KeyValue { key: "k".into(), value: None, ..KeyValue::default() }],
+        attributes: vec![KeyValue {
+            key: "k".into(),
+            value: None,
+            ..KeyValue::default()
+        }],
         ..Span::default()
     };
     let request = ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {
-            scope_spans: vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }],
+            scope_spans: vec![ScopeSpans {
+                spans: vec![span],
+                ..ScopeSpans::default()
+            }],
             ..ResourceSpans::default()
         }],
     };
@@ -233,7 +253,10 @@ fn every_buffer_that_is_too_small_is_full() {
             Err(TranscodeError::Full)
         );
     }
-    assert_eq!(transcode_json(&request, &mut vec![0; whole.len()]), Ok(whole.len()));
+    assert_eq!(
+        transcode_json(&request, &mut vec![0; whole.len()]),
+        Ok(whole.len())
+    );
     assert_eq!(transcode_json(b"", &mut [0; 2]), Ok(2));
 }
 

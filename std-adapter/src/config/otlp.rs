@@ -90,11 +90,7 @@ fn first(env: &mut Env<'_>, (traces, general): (&'static str, &'static str)) -> 
     env.get(traces).or_else(|| env.get(general))
 }
 
-fn read_endpoint(
-    env: &mut Env<'_>,
-    protocol: OtlpProtocol,
-    insecure: bool,
-) -> Option<Endpoint> {
+fn read_endpoint(env: &mut Env<'_>, protocol: OtlpProtocol, insecure: bool) -> Option<Endpoint> {
     type Parse<'p> = &'p dyn Fn(&str) -> Result<Endpoint, EndpointError>;
     let grpc = |url: &str| Endpoint::grpc(url, insecure);
     let (exact, base): (Parse<'_>, Parse<'_>) = match protocol {

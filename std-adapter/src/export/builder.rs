@@ -9,9 +9,7 @@ use super::delivery::Delivery;
 use super::otlp_http::{OtlpHttpExporter, REQUEST_LIMIT_BYTES, RESPONSE_LIMIT_BYTES};
 use super::packing::{Format, Packing};
 use super::retry::{RetryPolicy, SystemTimer, Timer};
-use crate::config::{
-    Compression, Endpoint, EndpointError, HeaderError, OtlpConfig, OtlpProtocol,
-};
+use crate::config::{Compression, Endpoint, EndpointError, HeaderError, OtlpConfig, OtlpProtocol};
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -84,7 +82,10 @@ impl fmt::Display for ExporterError {
                  or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf (port 4318)"
             ),
             ExporterError::Transport { endpoint, detail } => {
-                write!(f, "no gRPC connection to {endpoint} can be set up: {detail}")
+                write!(
+                    f,
+                    "no gRPC connection to {endpoint} can be set up: {detail}"
+                )
             }
             ExporterError::Runtime(cause) => {
                 write!(f, "no runtime for the gRPC exporter could be made: {cause}")

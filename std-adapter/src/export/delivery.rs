@@ -118,9 +118,11 @@ impl<T: Transport> Delivery<T> {
         if batch.body.is_empty() {
             return failure(batch, 0, ExportError::EmptyBody, None);
         }
-        let sent = self.packing.with(batch.body, self.transport.shown(), |body| {
-            self.send_packed(batch, body, budget)
-        });
+        let sent = self
+            .packing
+            .with(batch.body, self.transport.shown(), |body| {
+                self.send_packed(batch, body, budget)
+            });
         match sent {
             Ok(outcome) => outcome,
             Err(error @ ExportError::RequestTooLarge { .. }) => ExportOutcome {
@@ -150,8 +152,7 @@ impl<T: Transport> Delivery<T> {
                 break (self.timed_out(limit, false), Some(self.retry.initial));
             }
             attempts += 1;
-            let attempt =
-                (self.transport).attempt(body, left, allowed, &|| self.timer.unix_now());
+            let attempt = (self.transport).attempt(body, left, allowed, &|| self.timer.unix_now());
             let (error, retry_after) = match attempt {
                 Attempt::Taken(partial) => {
                     return self.taken(batch, attempts, lost_answer, partial);

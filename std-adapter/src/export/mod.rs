@@ -2,8 +2,20 @@
 //!
 //! Stage: after the drain's encoder. Input: [`Batch`], an encoded ExportTraceServiceRequest and its
 //! span count. Output: [`ExportOutcome`], whose counts add up to the batch and feed the loss ledger.
-//! Bound: an exporter holds no queue; it owns at most one compressed copy of the batch that is being
-//! sent. There is one exporter, and so one queue of the caller's, per destination.
+//! Bound: an exporter holds no queue; it owns at most one copy in its destination's format and one compressed copy of
+//! the batch that is being sent. There is one exporter, and so one queue of the caller's, per destination.
+//!
+//! | exporter | sends |
+//! |---|---|
+//! | [`OtlpHttpExporter`] | OTLP over HTTP, protobuf or JSON |
+//! | `OtlpGrpcExporter` (feature `grpc`) | OTLP over gRPC |
+//! | [`ZipkinExporter`] | Zipkin's v2 JSON |
+//! | [`ConsoleExporter`] | text, for eyes |
+//! | `OpenTelemetryExporter` (feature `opentelemetry`) | through any exporter of `opentelemetry_sdk` |
+//!
+//! A batch is encoded once, by the thread that collects spans, whatever its destinations speak: it is the one thread
+//! that must keep up with all others. What a destination wants else (JSON, compression, objects) is made of the bytes in
+//! the thread that sends there.
 
 mod builder;
 
@@ -120,4 +132,13 @@ pub trait SpanExporter: Send + Sync {
     /// Refuses new batches, ends waits between attempts at once, lets a request that is under way
     /// run until `timeout` and then cuts it. Later calls do nothing and report nothing new.
     fn shutdown(&self, timeout: Duration) -> ShutdownReport;
+}
+
+impl SpanExporter for Box<dyn SpanExporter> {
+    fn export(&self, batch: Batch<'_>, budget: Duration) -> ExportOutcome {
+        (**self).export(batch, budget)
+    }
+    fn shutdown(&self, timeout: Duration) -> ShutdownReport {
+        (**self).shutdown(timeout)
+    }
 }

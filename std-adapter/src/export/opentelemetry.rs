@@ -109,10 +109,7 @@ impl<E: SdkExporter> OpenTelemetryExporter<E> {
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
             exporter.set_resource(&data::resource(first));
-            *told = Some((
-                (*first.resource).clone(),
-                first.resource_schema_url.clone(),
-            ));
+            *told = Some(((*first.resource).clone(), first.resource_schema_url.clone()));
         }
         let spans = groups.iter().flat_map(data::spans).collect();
         let exporter = self.exporter.read().unwrap_or_else(PoisonError::into_inner);

@@ -79,10 +79,12 @@ impl Packing {
         let body = match self.format {
             Format::Protobuf => body,
             Format::Json => {
-                let len = self.transcode(body, formatted).map_err(|error| match error {
-                    TranscodeError::Full => self.too_large(formatted.len(), false),
-                    error => bad(error.to_string()),
-                })?;
+                let len = self
+                    .transcode(body, formatted)
+                    .map_err(|error| match error {
+                        TranscodeError::Full => self.too_large(formatted.len(), false),
+                        error => bad(error.to_string()),
+                    })?;
                 &formatted[..len]
             }
             Format::Zipkin => {

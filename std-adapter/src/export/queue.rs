@@ -248,3 +248,95 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::ShutdownReport;
+    use std::sync::Barrier;
+
+    struct Scripted<F>(F);
+    impl<F: Fn(Batch<'_>) -> ExportOutcome + Send + Sync> SpanExporter for Scripted<F> {
+        fn export(&self, batch: Batch<'_>, _: Duration) -> ExportOutcome {
+            (self.0)(batch)
+        }
+        fn shutdown(&self, _: Duration) -> ShutdownReport {
+            ShutdownReport::default()
+        }
+    }
+
+    fn exported(spans: u64) -> ExportOutcome {
+        ExportOutcome {
+            exported: spans,
+            attempts: 1,
+            ..ExportOutcome::default()
+        }
+    }
+
+    fn push(queue: &Queue, spans: u64) {
+        queue.push(Encoded {
+            body: Arc::from(&b"body"[..]),
+            spans,
+            owner: None,
+        });
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    #[test]
+    fn a_panic_or_a_wrong_report_costs_the_batch_and_nothing_else() {
+        let queue = Queue::new(100);
+        let exporter = Scripted(|batch: Batch<'_>| match batch.spans {
+            1 => panic!("no {}", "way"),
+            2 => exported(7),
+            3 => ExportOutcome::default(),
+            spans => exported(spans),
+        });
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.send_all(&exporter, Duration::MAX));
+            let mut ledger = Ledger::default();
+            for (spans, counted, words) in [
+                (1, (0, 0, 1), "the exporter panicked: no way"),
+                (2, (0, 2, 1), "was given 2 spans and reported on 7"),
+                (3, (0, 5, 1), "was given 3 spans and reported on 0"),
+                (4, (4, 5, 1), "was given 3"),
+            ] {
+                push(&queue, spans);
+                assert!(queue.wait_idle(soon()));
+                ledger = Ledger::default();
+                let error = queue.read(&mut ledger).unwrap();
+                let got = (ledger.exported, ledger.indeterminate, ledger.failed);
+                assert_eq!(got, counted);
+                assert!(error.contains(words), "{error}");
+            }
+            assert_eq!(ledger.buffered, 0);
+            queue.close(false);
+        });
+    }
+
+    #[test]
+    fn several_threads_send_side_by_side() {
+        let queue = Queue::new(100);
+        // Each waits for the other: one after the other they would never end.
+        let both = Barrier::new(2);
+        let exporter = Scripted(|batch: Batch<'_>| {
+            both.wait();
+            exported(batch.spans)
+        });
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| queue.send_all(&exporter, Duration::MAX));
+            }
+            for _ in 0..4 {
+                push(&queue, 3);
+            }
+            assert!(queue.wait_idle(soon()));
+            let mut ledger = Ledger::default();
+            queue.read(&mut ledger);
+            assert_eq!((ledger.exported, ledger.buffered), (12, 0));
+            queue.close(false);
+        });
+    }
+}

@@ -325,7 +325,8 @@ struct Destination {
 impl Destination {
     /// Ends the exporter, and what is under way and queued if it is not idle.
     fn end(&self, idle: bool, until: Instant) {
-        let left = until.saturating_duration_since(Instant::now());
+        // What is under way gets half of what is left; the rest is for hearing what became of it.
+        let left = until.saturating_duration_since(Instant::now()) / 2;
         let shutdown = AssertUnwindSafe(|| self.exporter.shutdown(left));
         // The outcomes of its batches say what became of them.
         let _ = catch_unwind(shutdown);

@@ -261,9 +261,7 @@ mod tests {
     use proptest::prelude::*;
     use spanlet::otlp::{OtlpEncoder, Resource};
     use spanlet::testing::TestTracer;
-    use spanlet::{
-        InlineBuf, InstrumentationScope, KeyValue, Span, TickRate, Ticks, UnixAnchor,
-    };
+    use spanlet::{InlineBuf, InstrumentationScope, KeyValue, Span, TickRate, Ticks, UnixAnchor};
 
     #[test]
     fn decodes_what_was_recorded() {
@@ -301,7 +299,10 @@ mod tests {
             let group = &decode_request(bytes).unwrap()[0];
             assert_eq!(group.resource_schema_url, "https://schema");
             for cut in 1..bytes.len() {
-                assert!(TraceSpan::from_otlp_request(&bytes[..cut]).is_err(), "{cut}");
+                assert!(
+                    TraceSpan::from_otlp_request(&bytes[..cut]).is_err(),
+                    "{cut}"
+                );
             }
         });
     }

@@ -7,9 +7,9 @@
 //! Who sends one batch to several destinations encodes it once, and turns it into JSON where that is asked for.
 //! The messages are tables here, walked by one function.
 
+use super::Full;
 use super::any::{Field, any, field};
 use super::text::Json;
-use super::Full;
 use core::fmt;
 
 /// Why there is no JSON.
@@ -211,11 +211,7 @@ fn message(out: &mut Json<'_>, raw: &[u8], fields: &'static [Known]) -> Result<(
 
 /// Writes fields in the order in which they come. `false` if one comes again after another: its values would
 /// not stand together.
-fn as_it_comes(
-    out: &mut Json<'_>,
-    raw: &[u8],
-    fields: &'static [Known],
-) -> Result<bool, Stop> {
+fn as_it_comes(out: &mut Json<'_>, raw: &[u8], fields: &'static [Known]) -> Result<bool, Stop> {
     out.put(b"{")?;
     let mut rest = raw;
     let mut seen = 0u32;
@@ -259,11 +255,7 @@ fn as_it_comes(
 
 /// Writes the fields in the order of their numbers, and reads the message once for each.
 #[cold]
-fn field_by_field(
-    out: &mut Json<'_>,
-    raw: &[u8],
-    fields: &'static [Known],
-) -> Result<(), Stop> {
+fn field_by_field(out: &mut Json<'_>, raw: &[u8], fields: &'static [Known]) -> Result<(), Stop> {
     out.put(b"{")?;
     let mut is_first = true;
     for (known, number) in fields.iter().zip(1..) {

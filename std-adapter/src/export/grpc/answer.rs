@@ -87,7 +87,9 @@ impl<'a> Answer<'a> {
             1 => match read_limited(MultiGzDecoder::new(message), limit) {
                 Ok(Some(message)) => Ok(Some(message)),
                 Ok(None) => Err(Message::TooLarge),
-                Err(_) => Err(Message::Broken("its message is compressed, and not by gzip")),
+                Err(_) => Err(Message::Broken(
+                    "its message is compressed, and not by gzip",
+                )),
             },
             _ => Err(Message::Broken("its message begins with no gRPC head")),
         }
@@ -206,9 +208,20 @@ pub(super) fn explain(
     error: &(dyn Error + 'static),
     sent_any: bool,
     sent_whole: bool,
+    allowed: Duration,
 ) -> ExportError {
     let endpoint = endpoint.to_owned();
     let detail = with_causes(error);
+    let causes = || core::iter::successors(Some(error), |error| (*error).source());
+    // tonic's channel keeps the time that `grpc-timeout` says, too.
+    let timed_out = causes().any(|cause| cause.is::<tonic::TimeoutExpired>());
+    if sent_any && timed_out {
+        return ExportError::TimedOut {
+            endpoint,
+            sent_whole,
+            allowed,
+        };
+    }
     if sent_any {
         return ExportError::Disconnected {
             endpoint,
@@ -216,11 +229,11 @@ pub(super) fn explain(
             detail,
         };
     }
-    let causes = || core::iter::successors(Some(error), |error| (*error).source());
     let io = causes().find_map(|cause| cause.downcast_ref::<io::Error>());
     // What a connector reports as text only.
     let says = |text: &str| causes().any(|cause| cause.to_string().contains(text));
     let reason = match io.map(io::Error::kind) {
+        _ if timed_out => ConnectReason::TimedOut,
         _ if says("dns error") => ConnectReason::HostNotFound,
         Some(io::ErrorKind::ConnectionRefused) => ConnectReason::Refused,
         Some(io::ErrorKind::TimedOut) => ConnectReason::TimedOut,
@@ -260,12 +273,18 @@ mod tests {
         let url = b"type.googleapis.com/google.rpc.RetryInfo";
         let info = field(1, &[1 << 3, 7, 2 << 3, 5]);
         let retry = [field(1, url), field(2, &info)].concat();
-        let other = [field(1, b"type.googleapis.com/google.rpc.Help"), field(2, b"x")].concat();
-        let status = [vec![1 << 3, 14], field(2, b"busy"), field(3, &other), field(3, &retry)];
-        assert_eq!(
-            retry_delay(&status.concat()),
-            Some(Duration::new(7, 5))
-        );
+        let other = [
+            field(1, b"type.googleapis.com/google.rpc.Help"),
+            field(2, b"x"),
+        ]
+        .concat();
+        let status = [
+            vec![1 << 3, 14],
+            field(2, b"busy"),
+            field(3, &other),
+            field(3, &retry),
+        ];
+        assert_eq!(retry_delay(&status.concat()), Some(Duration::new(7, 5)));
         // Present and empty: at once, as far as the backoff allows.
         let at_once = [field(1, url), field(2, b"")].concat();
         assert_eq!(retry_delay(&field(3, &at_once)), Some(Duration::ZERO));

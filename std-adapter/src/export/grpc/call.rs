@@ -1,9 +1,9 @@
 //! One unary call: the request out, the answer in, against a deadline and a cut.
 
+use super::super::ExporterError;
 use super::super::delivery::{Attempt, Transport};
 use super::super::error::{ConnectReason, ExportError, tame};
 use super::super::retry::lock;
-use super::super::ExporterError;
 use super::answer::{Answer, explain};
 use core::convert::Infallible;
 use core::future::Future;
@@ -69,7 +69,7 @@ impl GrpcTarget {
         allowed: Duration,
     ) -> Attempt {
         let length = body.len();
-        let exchange = pin!(self.exchange(body, &sent, time_left));
+        let exchange = pin!(self.exchange(body, &sent, time_left, allowed));
         let deadline = pin!(async {
             match time_left {
                 Some(left) => tokio::time::sleep(left).await,
@@ -114,6 +114,7 @@ impl GrpcTarget {
         body: Bytes,
         sent: &Arc<AtomicUsize>,
         time_left: Option<Duration>,
+        allowed: Duration,
     ) -> Attempt {
         // Nobody drove the connection since the last call: let it notice that the other side has closed it.
         for _ in 0..3 {
@@ -142,7 +143,7 @@ impl GrpcTarget {
             // ORDERING: one thread.
             let sent = sent.load(Relaxed);
             Attempt::Failed {
-                error: explain(&self.shown, error, sent > 0, sent >= length),
+                error: explain(&self.shown, error, sent > 0, sent >= length, allowed),
                 retry_after: None,
             }
         };
@@ -152,8 +153,7 @@ impl GrpcTarget {
         };
         let (head, mut body) = response.into_parts();
         let mut answer = Answer::new(&self.shown, head.status.as_u16(), head.headers);
-        while let Some(frame) =
-            core::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+        while let Some(frame) = core::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
         {
             match frame {
                 Ok(frame) => match frame.into_data() {

@@ -25,9 +25,7 @@ use super::{
     Batch, ExportOutcome, ExporterError, REQUEST_LIMIT_BYTES, RESPONSE_LIMIT_BYTES, ShutdownReport,
     SpanExporter,
 };
-use crate::config::{
-    Compression, Endpoint, EndpointError, HeaderError, OtlpConfig, OtlpProtocol,
-};
+use crate::config::{Compression, Endpoint, EndpointError, HeaderError, OtlpConfig, OtlpProtocol};
 use call::GrpcTarget;
 use core::time::Duration;
 use std::path::PathBuf;

@@ -5,8 +5,8 @@ use crate::trace::{AttributeValue, Attributes, SpanKind, Status, TraceSpan};
 use core::str::FromStr;
 use core::time::Duration;
 use opentelemetry::trace::{
-    Event, Link, SpanContext, SpanId, SpanKind as SdkKind, Status as SdkStatus, TraceFlags, TraceId,
-    TraceState,
+    Event, Link, SpanContext, SpanId, SpanKind as SdkKind, Status as SdkStatus, TraceFlags,
+    TraceId, TraceState,
 };
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_sdk::Resource;
@@ -21,9 +21,7 @@ pub(super) fn resource(group: &ScopeSpans) -> Resource {
     let attributes = attributes(&group.resource);
     match group.resource_schema_url.as_str() {
         "" => builder.with_attributes(attributes).build(),
-        url => builder
-            .with_schema_url(attributes, url.to_owned())
-            .build(),
+        url => builder.with_schema_url(attributes, url.to_owned()).build(),
     }
 }
 
@@ -37,7 +35,10 @@ pub(super) fn spans(group: &ScopeSpans) -> impl Iterator<Item = SpanData> {
         scope = scope.with_schema_url(group.schema_url.clone());
     }
     let scope = scope.build();
-    group.spans.iter().map(move |span| data(span, scope.clone()))
+    group
+        .spans
+        .iter()
+        .map(move |span| data(span, scope.clone()))
 }
 
 fn data(span: &TraceSpan, instrumentation_scope: InstrumentationScope) -> SpanData {
@@ -136,8 +137,9 @@ fn sdk_value(value: &AttributeValue) -> Value {
         AttributeValue::Bool(v) => Value::Bool(*v),
         AttributeValue::I64(v) => Value::I64(*v),
         AttributeValue::F64(v) => Value::F64(*v),
-        AttributeValue::Array(values) => array(values)
-            .map_or_else(|| Value::String(value.to_string().into()), Value::Array),
+        AttributeValue::Array(values) => {
+            array(values).map_or_else(|| Value::String(value.to_string().into()), Value::Array)
+        }
         AttributeValue::Bytes(_) | AttributeValue::Map(_) | AttributeValue::Empty => {
             Value::String(value.to_string().into())
         }

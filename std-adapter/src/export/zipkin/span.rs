@@ -9,10 +9,7 @@ use serde_json::{Map, Value, json};
 use std::io::Write;
 
 /// Writes the spans of an encoded request as a JSON list.
-pub(in crate::export) fn encode(
-    request: &[u8],
-    to: &mut Vec<u8>,
-) -> Result<(), RequestError> {
+pub(in crate::export) fn encode(request: &[u8], to: &mut Vec<u8>) -> Result<(), RequestError> {
     let groups = decode_request(request)?;
     to.push(b'[');
     for group in &groups {
@@ -115,7 +112,11 @@ fn annotation(event: &SpanEvent) -> Value {
 fn tags(span: &TraceSpan, group: &ScopeSpans) -> Map<String, Value> {
     let mut tags = Map::new();
     let mut put = |key: &str, value: String| tags.insert(key.to_owned(), value.into());
-    for (key, value) in group.resource.iter().filter(|(key, _)| key != "service.name") {
+    for (key, value) in group
+        .resource
+        .iter()
+        .filter(|(key, _)| key != "service.name")
+    {
         put(key, tag(value));
     }
     for (key, value) in &span.attributes {
@@ -201,9 +202,9 @@ fn to_json(value: &AttributeValue) -> Value {
             if *v > 0.0 { "Infinity" } else { "-Infinity" }.into()
         }
         AttributeValue::F64(v) => (*v).into(),
-        AttributeValue::Bytes(bytes) => {
-            base64::engine::general_purpose::STANDARD.encode(bytes).into()
-        }
+        AttributeValue::Bytes(bytes) => base64::engine::general_purpose::STANDARD
+            .encode(bytes)
+            .into(),
         AttributeValue::Array(values) => values.iter().map(to_json).collect(),
         AttributeValue::Map(map) => json_object(map).into(),
         AttributeValue::Empty => Value::Null,
