@@ -25,7 +25,10 @@ def ask(text: str) -> str:
 
 def answer(request: StringValue, context: grpc.ServicerContext) -> StringValue:
     if os.environ.get("DOWNSTREAM"):
-        return StringValue(value=ask(request.value))
+        try:
+            return StringValue(value=ask(request.value))
+        except grpc.RpcError as error:
+            context.abort(error.code(), error.details())
     if request.value == "absent":
         context.abort(grpc.StatusCode.NOT_FOUND, "no such thing")
     return StringValue(value=json.dumps({"metadata": dict(context.invocation_metadata())}, default=str))

@@ -91,7 +91,8 @@ impl HostClock {
     }
     #[cfg(feature = "tracing")]
     pub(crate) fn nanos_of(&self, ticks: u64) -> u64 {
-        self.0.delta_as_nanos(0, ticks)
+        let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(self.rate().as_hz());
+        u64::try_from(nanos).unwrap_or(u64::MAX)
     }
     fn rate(&self) -> TickRate {
         match self {

@@ -39,6 +39,7 @@ pub use thread::{Local, suppress, suppress_this_thread};
 
 use crate::config::{BatchConfig, Config, LimitsConfig, RootSampler, TracesExporter};
 use crate::export::{ConsoleExporter, ExporterError, SpanExporter, ZipkinBuilder, otlp_exporter};
+use crate::propagation;
 use crate::resource::{self, Resource, ResourceDetector};
 use crate::trace::AttributeValue;
 use clock::HostClock;
@@ -47,6 +48,7 @@ use core::mem::ManuallyDrop;
 use rings::RingSizes;
 use running::{ExporterSource, Plan, Running};
 use shared::{ProcessSampler, Settings, Shared};
+use spanlet::context::{Propagator, Propagators};
 use spanlet::{
     AlwaysOff, AlwaysOn, InstrumentationScope, ParentBased, Sampler, SpanLimits, TraceIdRatio,
 };
@@ -94,6 +96,8 @@ pub struct TelemetryBuilder {
     escalate_after: Option<Duration>,
     id_seed: Option<u64>,
     concurrent_exports: u32,
+    propagators: Option<Propagators>,
+    forward_baggage: Vec<&'static str>,
 }
 
 /// Why recording could not be set up.
@@ -239,6 +243,32 @@ impl TelemetryBuilder {
         self
     }
 
+    /// Sets the formats of contexts in and out of the process, in place of what `OTEL_PROPAGATORS` says.
+    ///
+    /// ```no_run
+    /// use spanlet::context::{Propagator, Propagators};
+    /// let telemetry = spanlet_std::Telemetry::builder()
+    ///     .propagators(Propagators::W3C.with(Propagator::B3))
+    ///     .install()?;
+    /// # Ok::<(), spanlet_std::InstallError>(())
+    /// ```
+    pub fn propagators(mut self, propagators: Propagators) -> Self {
+        self.propagators = Some(propagators);
+        self
+    }
+    /// Lets the baggage members with these keys leave the process, in calls of
+    /// [`propagation::inject`](crate::propagation::inject()) and of the client layers; without it none do. What leaves
+    /// reaches everything downstream, third parties included: no secrets, no personal data. Again for more.
+    ///
+    /// ```no_run
+    /// let telemetry = spanlet_std::Telemetry::builder().forward_baggage(["tenant.id"]).install()?;
+    /// # Ok::<(), spanlet_std::InstallError>(())
+    /// ```
+    pub fn forward_baggage(mut self, keys: impl IntoIterator<Item = &'static str>) -> Self {
+        self.forward_baggage.extend(keys);
+        self
+    }
+
     /// Starts recording.
     ///
     /// Until it returns, spans are off. It also makes [`Local`] the global tracer that libraries see,
@@ -248,7 +278,15 @@ impl TelemetryBuilder {
     /// If there is another in this process, or an exporter or a thread cannot be made.
     pub fn install(self) -> Result<Telemetry, InstallError> {
         let config = self.config;
+        let propagation = propagation::Settings {
+            propagators: self
+                .propagators
+                .unwrap_or_else(|| propagators_of(&config.propagators)),
+            allowed: self.forward_baggage,
+        };
         if config.disabled {
+            // SPEC: Environment Variable Specification, "OTEL_SDK_DISABLED": propagators stay.
+            propagation::set(propagation);
             return Ok(Telemetry::of(None));
         }
         let clock = HostClock::new(self.clock.unwrap_or(ClockSource::Counter));
@@ -275,6 +313,7 @@ impl TelemetryBuilder {
         let shared = Shared::new(Arc::new(plan), 0)
             .install()
             .ok_or(InstallError::AlreadyInstalled)?;
+        propagation::set(propagation);
         fork::watch();
         static LOCAL: Local = Local;
         // A binary may have chosen another global tracer; then that one stays.
@@ -353,6 +392,8 @@ impl Telemetry {
             escalate_after: None,
             id_seed: None,
             concurrent_exports: 1,
+            propagators: None,
+            forward_baggage: Vec::new(),
         }
     }
     /// Sends what has ended so far. `false` if `timeout` ran out first.
@@ -446,6 +487,19 @@ fn sampler_of(sampler: Option<Box<dyn Sampler + Send + Sync>>, config: &Config) 
             Err(_) => any(parent_based, AlwaysOn),
         },
     })
+}
+
+fn propagators_of(names: &[crate::config::Propagator]) -> Propagators {
+    use crate::config::Propagator as Name;
+    let formats = names.iter().map(|name| match name {
+        Name::TraceContext => Propagator::TraceContext,
+        Name::Baggage => Propagator::Baggage,
+        Name::B3 => Propagator::B3,
+        Name::B3Multi => Propagator::B3Multi,
+        Name::Jaeger => Propagator::Jaeger,
+        Name::OtTrace => Propagator::OtTrace,
+    });
+    formats.fold(Propagators::NONE, Propagators::with)
 }
 
 fn limits_of(limits: &LimitsConfig) -> SpanLimits {

@@ -1,4 +1,5 @@
-//! A thread's part: its ring, its ids, its counters, its current span.
+//! A thread's part: its ring, its ids, its counters. What is current is kept in
+//! [`ambient`](crate::propagation), since it is there without a telemetry too.
 //!
 //! Input: spans that start and end on this thread. Output: records in the thread's ring. Bound: the
 //! ring. Nothing here waits for a lock, and after a thread's first span nothing allocates, unless a burst makes the
@@ -6,6 +7,7 @@
 
 use super::clock::HostClock;
 use super::shared::{Settings, Shared};
+use crate::propagation::ambient;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use spanlet::ring::PushError;
@@ -63,7 +65,6 @@ pub(crate) struct ThreadState {
     clock: HostClock,
     ids: LocalIds,
     open_limits: OpenLimits,
-    current: Cell<Option<SpanContext>>,
     counters: Arc<ThreadCounters>,
     settings: &'static Settings,
     shared: &'static Shared,
@@ -164,12 +165,6 @@ impl Local {
         SpanBuilder::new(self, name)
     }
 
-    /// Makes another context current, or none, and returns what was; for those that cannot nest calls.
-    #[cfg(feature = "tracing")]
-    #[inline]
-    pub(crate) fn replace_current(self, context: Option<SpanContext>) -> Option<SpanContext> {
-        self.here().and_then(|here| here.current.replace(context))
-    }
     /// Nanoseconds of a stretch in ticks.
     #[cfg(feature = "tracing")]
     pub(crate) fn nanos_of(self, ticks: u64) -> u64 {
@@ -220,7 +215,6 @@ fn register() -> bool {
                 clock: settings.clock.clone(),
                 ids: LocalIds::new(given.unwrap_or_else(seed)),
                 open_limits: OpenLimits::new(&settings.limits),
-                current: Cell::new(None),
                 counters,
                 settings,
                 shared,
@@ -275,6 +269,8 @@ const fn no_ids() -> LocalIds {
 }
 
 impl Recorder for Local {
+    const KEEPS_TRACE_STATE: bool = true;
+
     #[inline(always)]
     fn is_enabled(self) -> bool {
         !HERE.get().is_null() || register()
@@ -348,23 +344,24 @@ impl Recorder for Local {
     }
     #[inline(always)]
     fn current(self) -> Option<SpanContext> {
-        self.known().and_then(|here| here.current.get())
+        ambient::current()
     }
     #[inline]
     fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
-        struct Back(Option<SpanContext>);
-        impl Drop for Back {
-            fn drop(&mut self) {
-                if let Some(here) = Local.known() {
-                    here.current.set(self.0);
-                }
-            }
-        }
-        let before = self
-            .here()
-            .and_then(|here| here.current.replace(Some(*context)));
-        let _back = Back(before);
+        let _back = ambient::enter(context);
         run()
+    }
+    #[inline(always)]
+    fn has_trace_state(self) -> bool {
+        ambient::has_trace_state()
+    }
+    #[inline]
+    fn with_trace_state<T>(self, run: impl FnOnce(Option<&str>) -> T) -> T {
+        ambient::with_trace_state(run)
+    }
+    #[inline]
+    fn note_trace_state(self, text: &str) {
+        ambient::note_trace_state(text);
     }
     #[inline(always)]
     fn is_unwinding(self) -> bool {
@@ -458,6 +455,8 @@ fn gone() -> SpanStart {
 
 /// Lets `&Local` be installed as the global tracer.
 impl Recorder for &Local {
+    const KEEPS_TRACE_STATE: bool = true;
+
     #[inline]
     fn is_enabled(self) -> bool {
         Local.is_enabled()
@@ -491,6 +490,15 @@ impl Recorder for &Local {
     }
     fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
         Local.with_current(context, run)
+    }
+    fn has_trace_state(self) -> bool {
+        Local.has_trace_state()
+    }
+    fn with_trace_state<T>(self, run: impl FnOnce(Option<&str>) -> T) -> T {
+        Local.with_trace_state(run)
+    }
+    fn note_trace_state(self, text: &str) {
+        Local.note_trace_state(text);
     }
     fn is_unwinding(self) -> bool {
         std::thread::panicking()
