@@ -10,6 +10,7 @@
 //! | [`messaging`] | messages sent and received, linked through their headers |
 //! | `layer` | the spans and events of `tracing`, recorded as spans of this process (feature `tracing`) |
 //! | `logs` | trace and span ids in log lines (features `tracing-json`, `log`) |
+//! | `tower`, `reqwest` | the requests of servers and clients, by features |
 //! | [`clock`] | a device's ticks → Unix time, and how far off that may be |
 //! | [`receiver`] | frames of devices in, for gateways; OTLP in, for tests and demonstrations |
 //! | [`export`] | encoded batches to collectors, each span's fate counted |
@@ -33,6 +34,15 @@ pub mod layer;
 
 #[cfg(any(feature = "tracing-json", feature = "log"))]
 pub mod logs;
+
+#[cfg(any(feature = "tower", feature = "reqwest"))]
+mod conventions;
+
+#[cfg(feature = "tower")]
+pub mod tower;
+
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 
 pub mod export;
 
