@@ -51,7 +51,11 @@ pub struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
-    pub(super) fn new(destination: &'a Destination, kind: OperationType, messages: &'a [Context]) -> Self {
+    pub(super) fn new(
+        destination: &'a Destination,
+        kind: OperationType,
+        messages: &'a [Context],
+    ) -> Self {
         Operation {
             destination,
             kind,
@@ -164,7 +168,9 @@ impl<'a> Operation<'a> {
             None => builder,
         };
         let mut span: Span = match (self.messages, self.parent) {
-            ([message], _) if self.continues && message.span_context().is_some() => builder.parent(message).start(),
+            ([message], _) if self.continues && message.span_context().is_some() => {
+                builder.parent(message).start()
+            }
             (_, Some(parent)) => builder.parent(parent).start(),
             (_, None) => builder.start(),
         };
@@ -186,7 +192,9 @@ impl<'a> Operation<'a> {
             // Whose context the messages carry.
             OperationType::Send if !self.is_batch => SpanKind::Producer,
             OperationType::Process => SpanKind::Consumer,
-            OperationType::Send | OperationType::Receive | OperationType::Settle => SpanKind::Client,
+            OperationType::Send | OperationType::Receive | OperationType::Settle => {
+                SpanKind::Client
+            }
         }
     }
 
@@ -214,26 +222,61 @@ impl<'a> Operation<'a> {
         let all = [
             ("messaging.system", Some(Value::Static(inner.system))),
             ("messaging.operation.name", Some(Value::from(self.name))),
-            ("messaging.operation.type", Some(Value::Static(self.kind.as_str()))),
-            ("messaging.destination.name", Some(Value::from(inner.name.as_str()))),
+            (
+                "messaging.operation.type",
+                Some(Value::Static(self.kind.as_str())),
+            ),
+            (
+                "messaging.destination.name",
+                Some(Value::from(inner.name.as_str())),
+            ),
             ("messaging.destination.template", text(&inner.template)),
-            ("messaging.destination.anonymous", inner.is_anonymous.then_some(Value::Bool(true))),
-            ("messaging.destination.temporary", inner.is_temporary.then_some(Value::Bool(true))),
-            ("messaging.destination.partition.id", self.partition.map(Value::from)),
-            ("messaging.batch.message_count", self.is_batch.then(|| size(self.messages.len()))),
+            (
+                "messaging.destination.anonymous",
+                inner.is_anonymous.then_some(Value::Bool(true)),
+            ),
+            (
+                "messaging.destination.temporary",
+                inner.is_temporary.then_some(Value::Bool(true)),
+            ),
+            (
+                "messaging.destination.partition.id",
+                self.partition.map(Value::from),
+            ),
+            (
+                "messaging.batch.message_count",
+                self.is_batch.then(|| size(self.messages.len())),
+            ),
             ("messaging.client.id", text(&inner.client_id)),
-            ("messaging.consumer.group.name", text(&inner.consumer_group).filter(|_| consumes)),
-            ("messaging.destination.subscription.name", text(&inner.subscription).filter(|_| consumes)),
+            (
+                "messaging.consumer.group.name",
+                text(&inner.consumer_group).filter(|_| consumes),
+            ),
+            (
+                "messaging.destination.subscription.name",
+                text(&inner.subscription).filter(|_| consumes),
+            ),
             ("messaging.message.id", self.id.map(Value::from)),
-            ("messaging.message.conversation_id", self.conversation_id.map(Value::from)),
+            (
+                "messaging.message.conversation_id",
+                self.conversation_id.map(Value::from),
+            ),
             ("messaging.message.body.size", self.body_size.map(size)),
             ("messaging.kafka.offset", self.offset.map(Value::from)),
             ("messaging.kafka.message.key", self.key.map(Value::from)),
-            ("messaging.rabbitmq.destination.routing_key", self.routing_key.map(Value::from)),
+            (
+                "messaging.rabbitmq.destination.routing_key",
+                self.routing_key.map(Value::from),
+            ),
             ("server.address", text(&inner.address)),
-            ("server.port", (inner.port != 0).then(|| Value::from(inner.port))),
+            (
+                "server.port",
+                (inner.port != 0).then(|| Value::from(inner.port)),
+            ),
         ];
-        let set = all.into_iter().filter_map(|(key, value)| Some(KeyValue::new(key, value?)));
+        let set = all
+            .into_iter()
+            .filter_map(|(key, value)| Some(KeyValue::new(key, value?)));
         let mut count = 0;
         for (to, attribute) in into.iter_mut().zip(set) {
             *to = attribute;

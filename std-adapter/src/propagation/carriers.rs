@@ -37,7 +37,8 @@ where
     type Error = core::convert::Infallible;
 
     fn set(&mut self, name: &'static str, value: &str) -> Result<(), Self::Error> {
-        self.0.retain(|(old, _)| !old.as_ref().eq_ignore_ascii_case(name));
+        self.0
+            .retain(|(old, _)| !old.as_ref().eq_ignore_ascii_case(name));
         self.0.push((name.into(), value.into()));
         Ok(())
     }
@@ -84,7 +85,8 @@ where
     type Error = core::convert::Infallible;
 
     fn set(&mut self, name: &'static str, value: &str) -> Result<(), Self::Error> {
-        self.0.retain(|(old, _)| !old.as_ref().eq_ignore_ascii_case(name));
+        self.0
+            .retain(|(old, _)| !old.as_ref().eq_ignore_ascii_case(name));
         self.0.push((name.into(), Some(value.into())));
         Ok(())
     }
@@ -228,7 +230,13 @@ const VARIABLES: [&str; 9] = [
 ///
 /// SPEC: OpenTelemetry, "Environment Variables as Context Propagation Carriers", key names.
 fn is_variable_of(variable: &str, field: &str) -> bool {
-    let capital = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_uppercase() } else { b'_' };
+    let capital = |byte: u8| {
+        if byte.is_ascii_alphanumeric() {
+            byte.to_ascii_uppercase()
+        } else {
+            b'_'
+        }
+    };
     variable.len() == field.len() && variable.bytes().eq(field.bytes().map(capital))
 }
 
@@ -255,7 +263,12 @@ impl Environment {
 /// Of variables from elsewhere: of a container, of a file.
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
-        Environment(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        Environment(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
     }
 }
 
@@ -297,7 +310,10 @@ impl CarrierMut for CommandEnvironment<'_> {
     type Error = core::convert::Infallible;
 
     fn set(&mut self, name: &'static str, value: &str) -> Result<(), Self::Error> {
-        if let Some(variable) = VARIABLES.into_iter().find(|variable| is_variable_of(variable, name)) {
+        if let Some(variable) = VARIABLES
+            .into_iter()
+            .find(|variable| is_variable_of(variable, name))
+        {
             self.0.env(variable, value);
         }
         Ok(())

@@ -26,8 +26,8 @@ mod carriers;
 mod fields;
 
 pub use carriers::{
-    CommandEnvironment, Environment, MapFields, MapFieldsMut, NullablePairs, NullablePairsMut, PairsMut, ReadWith,
-    WriteWith,
+    CommandEnvironment, Environment, MapFields, MapFieldsMut, NullablePairs, NullablePairsMut,
+    PairsMut, ReadWith, WriteWith,
 };
 pub use fields::{HttpFields, HttpFieldsMut, MessageFields};
 #[cfg(feature = "tiny-http")]

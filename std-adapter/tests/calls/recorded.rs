@@ -17,9 +17,16 @@ struct Memory;
 impl SpanExporter for Memory {
     fn export(&self, batch: Batch<'_>, _: Duration) -> ExportOutcome {
         let request = ExportTraceServiceRequest::decode(batch.body).expect("valid protobuf");
-        let scopes = request.resource_spans.into_iter().flat_map(|r| r.scope_spans);
+        let scopes = request
+            .resource_spans
+            .into_iter()
+            .flat_map(|r| r.scope_spans);
         SPANS.lock().unwrap().extend(scopes.flat_map(|s| s.spans));
-        ExportOutcome { exported: batch.spans, attempts: 1, ..ExportOutcome::default() }
+        ExportOutcome {
+            exported: batch.spans,
+            attempts: 1,
+            ..ExportOutcome::default()
+        }
     }
     fn shutdown(&self, _: Duration) -> ShutdownReport {
         ShutdownReport::default()
@@ -29,9 +36,17 @@ impl SpanExporter for Memory {
 fn telemetry() -> &'static Telemetry {
     static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
     TELEMETRY.get_or_init(|| {
-        let batch = BatchConfig { schedule_delay: Duration::from_millis(20), ..BatchConfig::default() };
-        let builder = Telemetry::builder_with(Config::default()).service_name("test").batch(batch);
-        builder.exporter(Memory).install().expect("the only telemetry")
+        let batch = BatchConfig {
+            schedule_delay: Duration::from_millis(20),
+            ..BatchConfig::default()
+        };
+        let builder = Telemetry::builder_with(Config::default())
+            .service_name("test")
+            .batch(batch);
+        builder
+            .exporter(Memory)
+            .install()
+            .expect("the only telemetry")
     })
 }
 
@@ -51,7 +66,13 @@ pub(crate) fn trace_of(mut root: Span) -> Vec<OtlpSpan> {
 /// The ended spans of a trace.
 pub(crate) fn trace(id: &[u8]) -> Vec<OtlpSpan> {
     assert!(telemetry().flush(Duration::from_secs(10)));
-    let mut spans: Vec<_> = SPANS.lock().unwrap().iter().filter(|s| s.trace_id == id).cloned().collect();
+    let mut spans: Vec<_> = SPANS
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|s| s.trace_id == id)
+        .cloned()
+        .collect();
     spans.sort_by_key(|span| span.start_time_unix_nano);
     spans
 }
@@ -71,7 +92,10 @@ pub(crate) fn text(span: &OtlpSpan, key: &str) -> Option<String> {
 #[track_caller]
 pub(crate) fn named<'s>(spans: &'s [OtlpSpan], name: &str) -> &'s OtlpSpan {
     let names: Vec<_> = spans.iter().map(|span| &span.name).collect();
-    spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name} in {names:?}"))
+    spans
+        .iter()
+        .find(|span| span.name == name)
+        .unwrap_or_else(|| panic!("no {name} in {names:?}"))
 }
 
 pub(crate) const CLIENT: i32 = 3;

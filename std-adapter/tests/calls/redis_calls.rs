@@ -29,8 +29,13 @@ fn command(from: &mut impl BufRead) -> Option<Vec<String>> {
 }
 
 fn answer(command: &[String]) -> &'static str {
-    match (command[0].to_ascii_uppercase().as_str(), command.get(1).map(String::as_str)) {
-        ("GET", Some("list")) => "-WRONGTYPE Operation against a key holding the wrong kind of value 'zqsecret'\r\n",
+    match (
+        command[0].to_ascii_uppercase().as_str(),
+        command.get(1).map(String::as_str),
+    ) {
+        ("GET", Some("list")) => {
+            "-WRONGTYPE Operation against a key holding the wrong kind of value 'zqsecret'\r\n"
+        }
         ("GET", _) => "$1\r\nv\r\n",
         ("INCR" | "INCRBY", _) => ":1\r\n",
         _ => "+OK\r\n",
@@ -78,8 +83,12 @@ fn client() -> Client {
 
 /// Texts of the calls of a trace, by name.
 fn texts(spans: &[opentelemetry_proto::tonic::trace::v1::Span]) -> Vec<(&str, String)> {
-    let calls = spans.iter().filter(|span| !["test", "CONNECT 2"].contains(&&*span.name));
-    calls.map(|span| (&*span.name, text(span, "db.query.text").unwrap())).collect()
+    let calls = spans
+        .iter()
+        .filter(|span| !["test", "CONNECT 2"].contains(&&*span.name));
+    calls
+        .map(|span| (&*span.name, text(span, "db.query.text").unwrap()))
+        .collect()
 }
 
 #[test]
@@ -89,14 +98,34 @@ fn commands_keep_their_keys_and_lose_their_values() {
     root.run(|_| {
         let mut cache = Traced::connect(&client).unwrap();
         let _: () = cache.set("order:7", "zqsecret").unwrap();
-        let _: () = cache.hset_multiple("h", &[("a", "zqsecret"), ("b", "zqsecret")]).unwrap();
-        let _: () = cache.mset(&[("k1", "zqsecret"), ("k2", "zqsecret")]).unwrap();
-        let _: () = redis::cmd("AUTH").arg("zqsecret").query(&mut cache).unwrap();
-        let _: () = redis::cmd("JSON.SET").arg("zqsecret").query(&mut cache).unwrap();
+        let _: () = cache
+            .hset_multiple("h", &[("a", "zqsecret"), ("b", "zqsecret")])
+            .unwrap();
+        let _: () = cache
+            .mset(&[("k1", "zqsecret"), ("k2", "zqsecret")])
+            .unwrap();
+        let _: () = redis::cmd("AUTH")
+            .arg("zqsecret")
+            .query(&mut cache)
+            .unwrap();
+        let _: () = redis::cmd("JSON.SET")
+            .arg("zqsecret")
+            .query(&mut cache)
+            .unwrap();
         let _: () = redis::cmd("ZQ SECRET").arg(7).query(&mut cache).unwrap();
-        let _: () = redis::cmd("EVAL").arg("return 'zqsecret'").arg(0).query(&mut cache).unwrap();
-        let _: () = redis::cmd("DEL").arg(&["a", "b c", "d;e"]).query(&mut cache).unwrap();
-        let _: () = redis::cmd("get").arg(b"\xff\xfe").query(&mut cache).unwrap();
+        let _: () = redis::cmd("EVAL")
+            .arg("return 'zqsecret'")
+            .arg(0)
+            .query(&mut cache)
+            .unwrap();
+        let _: () = redis::cmd("DEL")
+            .arg(&["a", "b c", "d;e"])
+            .query(&mut cache)
+            .unwrap();
+        let _: () = redis::cmd("get")
+            .arg(b"\xff\xfe")
+            .query(&mut cache)
+            .unwrap();
     });
     let id = root.context().span_id().to_bytes().to_vec();
     let spans = trace_of(root);
@@ -112,7 +141,10 @@ fn commands_keep_their_keys_and_lose_their_values() {
         ("DEL 2", "DEL a ? ?"),
         ("get 2", "get ?"),
     ];
-    assert_eq!(texts(&spans), expected.map(|(name, text)| (name, text.to_owned())));
+    assert_eq!(
+        texts(&spans),
+        expected.map(|(name, text)| (name, text.to_owned()))
+    );
     for call in &spans[1..] {
         assert_eq!((call.kind, status(call)), (CLIENT, 0));
         assert_eq!(call.parent_span_id, id);
@@ -129,9 +161,19 @@ fn a_pipeline_is_one_span() {
     let mut root = root();
     root.run(|_| {
         let mut cache = Traced::connect(&client).unwrap();
-        let _: (String, i64) = redis::pipe().get("a").incr("b", 7).query(&mut cache).unwrap();
+        let _: (String, i64) = redis::pipe()
+            .get("a")
+            .incr("b", 7)
+            .query(&mut cache)
+            .unwrap();
         let _: (String, String) = redis::pipe().get("a").get("b").query(&mut cache).unwrap();
-        let _: () = redis::pipe().atomic().set("a", "zqsecret").incr("b", 1).ignore().query(&mut cache).unwrap();
+        let _: () = redis::pipe()
+            .atomic()
+            .set("a", "zqsecret")
+            .incr("b", 1)
+            .ignore()
+            .query(&mut cache)
+            .unwrap();
         let _: (String,) = redis::pipe().get("a").query(&mut cache).unwrap();
         let failed: RedisResult<(String,)> = redis::pipe().atomic().get("list").query(&mut cache);
         assert!(failed.is_err());
@@ -145,12 +187,18 @@ fn a_pipeline_is_one_span() {
         ("GET 2", "GET a"),
         ("MULTI GET 2", "GET list"),
     ];
-    assert_eq!(texts(&spans), expected.map(|(name, text)| (name, text.to_owned())));
+    assert_eq!(
+        texts(&spans),
+        expected.map(|(name, text)| (name, text.to_owned()))
+    );
     let size = |name| text(named(&spans, name), "db.operation.batch.size");
     assert_eq!(size("MULTI 2").as_deref(), Some("2"));
     assert_eq!(size("GET 2"), None);
     let failed = named(&spans, "MULTI GET 2");
-    assert_eq!((status(failed), text(failed, "error.type").as_deref()), (ERROR, Some("WRONGTYPE")));
+    assert_eq!(
+        (status(failed), text(failed, "error.type").as_deref()),
+        (ERROR, Some("WRONGTYPE"))
+    );
 }
 
 #[test]
@@ -166,14 +214,29 @@ fn errors_have_the_servers_code_or_what_failed() {
     });
     let spans = trace_of(root);
     let wrong = named(&spans, "GET 2");
-    assert_eq!(text(wrong, "db.response.status_code").as_deref(), Some("WRONGTYPE"));
+    assert_eq!(
+        text(wrong, "db.response.status_code").as_deref(),
+        Some("WRONGTYPE")
+    );
     assert_eq!(text(wrong, "error.type").as_deref(), Some("WRONGTYPE"));
     let message = wrong.status.clone().unwrap().message;
-    assert_eq!(message, "Operation against a key holding the wrong kind of value ?");
+    assert_eq!(
+        message,
+        "Operation against a key holding the wrong kind of value ?"
+    );
     let dropped = named(&spans, "QUIT_NOW 2");
-    assert_eq!((status(dropped), text(dropped, "error.type").as_deref()), (ERROR, Some("ConnectionDropped")));
-    let refused = spans.iter().find(|span| status(span) == ERROR && span.name == "CONNECT 2").unwrap();
-    assert_eq!(text(refused, "error.type").as_deref(), Some("ConnectionRefused"));
+    assert_eq!(
+        (status(dropped), text(dropped, "error.type").as_deref()),
+        (ERROR, Some("ConnectionDropped"))
+    );
+    let refused = spans
+        .iter()
+        .find(|span| status(span) == ERROR && span.name == "CONNECT 2")
+        .unwrap();
+    assert_eq!(
+        text(refused, "error.type").as_deref(),
+        Some("ConnectionRefused")
+    );
     assert_eq!(text(refused, "server.port").as_deref(), Some("1"));
 }
 
@@ -190,7 +253,12 @@ async fn async_commands_are_children_of_their_tasks() {
             let work = async move {
                 let _: String = cache.get(format!("key:{i}")).await.unwrap();
                 tokio::task::yield_now().await;
-                let _: (String, i64) = redis::pipe().get("a").incr("b", 1).query_async(&mut cache).await.unwrap();
+                let _: (String, i64) = redis::pipe()
+                    .get("a")
+                    .incr("b", 1)
+                    .query_async(&mut cache)
+                    .await
+                    .unwrap();
                 assert!(cache.get::<_, String>("list").await.is_err());
             };
             (id, tokio::spawn(work.in_span(task)))
@@ -201,13 +269,24 @@ async fn async_commands_are_children_of_their_tasks() {
         task.await.unwrap();
         ids.push(id);
     }
-    let spans = tokio::task::spawn_blocking(|| trace_of(root)).await.unwrap();
+    let spans = tokio::task::spawn_blocking(|| trace_of(root))
+        .await
+        .unwrap();
     for (i, id) in ids.iter().enumerate() {
-        let children: Vec<_> = spans.iter().filter(|span| span.parent_span_id == *id).collect();
+        let children: Vec<_> = spans
+            .iter()
+            .filter(|span| span.parent_span_id == *id)
+            .collect();
         let names: Vec<_> = children.iter().map(|span| &*span.name).collect();
         assert_eq!(names, ["GET 2", "PIPELINE 2", "GET 2"]);
-        assert_eq!(text(children[0], "db.query.text"), Some(format!("GET key:{i}")));
-        assert_eq!(text(children[2], "error.type").as_deref(), Some("WRONGTYPE"));
+        assert_eq!(
+            text(children[0], "db.query.text"),
+            Some(format!("GET key:{i}"))
+        );
+        assert_eq!(
+            text(children[2], "error.type").as_deref(),
+            Some("WRONGTYPE")
+        );
     }
 }
 
@@ -229,9 +308,15 @@ fn a_long_list_of_keys_is_cut() {
     });
     let spans = trace_of(root);
     let del = text(named(&spans, "DEL 2"), "db.query.text").unwrap();
-    assert!(del.starts_with("DEL key:0 key:1 ") && del.ends_with("key:63 ..."), "{del}");
+    assert!(
+        del.starts_with("DEL key:0 key:1 ") && del.ends_with("key:63 ..."),
+        "{del}"
+    );
     let pipeline = named(&spans, "PIPELINE GET 2");
-    assert_eq!(text(pipeline, "db.operation.batch.size").as_deref(), Some("1000"));
+    assert_eq!(
+        text(pipeline, "db.operation.batch.size").as_deref(),
+        Some("1000")
+    );
     let gets = text(pipeline, "db.query.text").unwrap();
     assert!(gets.len() <= 2048 && gets.ends_with("..."), "{gets}");
     assert_eq!(text(named(&spans, "SET 2"), "db.query.text"), None);

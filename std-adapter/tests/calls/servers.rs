@@ -11,55 +11,114 @@ use sqlx::{Connection, Executor, Postgres, Row, Statement};
 use std::future::Future;
 
 fn address(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} must be set: run tests/gate.sh databases"))
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} must be set: run tests/gate.sh databases"))
 }
 
 /// Runs `work` in a trace of its own, whose spans come back.
 async fn trace(work: impl Future<Output = ()>) -> Vec<OtlpSpan> {
     let mut root = root();
     within(&mut root, work).await;
-    tokio::task::spawn_blocking(|| trace_of(root)).await.unwrap()
+    tokio::task::spawn_blocking(|| trace_of(root))
+        .await
+        .unwrap()
 }
 
 async fn postgres() -> TracedPool<Postgres> {
-    TracedPool::new(sqlx::PgPool::connect(&address("SPANLET_TEST_POSTGRES")).await.expect("PostgreSQL answers"))
+    TracedPool::new(
+        sqlx::PgPool::connect(&address("SPANLET_TEST_POSTGRES"))
+            .await
+            .expect("PostgreSQL answers"),
+    )
 }
 
 /// Name, rows, error code of the calls.
 fn calls(spans: &[OtlpSpan]) -> Vec<(&str, Option<String>, Option<String>)> {
     let rows = |span| text(span, "db.response.returned_rows");
-    spans[1..].iter().map(|span| (&*span.name, rows(span), text(span, "db.response.status_code"))).collect()
+    spans[1..]
+        .iter()
+        .map(|span| {
+            (
+                &*span.name,
+                rows(span),
+                text(span, "db.response.status_code"),
+            )
+        })
+        .collect()
 }
-fn call<'s>(name: &'s str, rows: &str, code: Option<&str>) -> (&'s str, Option<String>, Option<String>) {
-    (name, (!rows.is_empty()).then(|| rows.to_owned()), code.map(str::to_owned))
+fn call<'s>(
+    name: &'s str,
+    rows: &str,
+    code: Option<&str>,
+) -> (&'s str, Option<String>, Option<String>) {
+    (
+        name,
+        (!rows.is_empty()).then(|| rows.to_owned()),
+        code.map(str::to_owned),
+    )
 }
 
 #[tokio::test]
 #[ignore = "needs a PostgreSQL: tests/gate.sh databases"]
 async fn postgres_queries_have_names_rows_and_codes() {
     let pool = postgres().await;
-    sqlx::query("CREATE TABLE orders (id INT PRIMARY KEY, note TEXT NOT NULL)").execute(&pool).await.unwrap();
+    sqlx::query("CREATE TABLE orders (id INT PRIMARY KEY, note TEXT NOT NULL)")
+        .execute(&pool)
+        .await
+        .unwrap();
     let spans = trace(async {
-        let insert = "INSERT INTO orders (id, note) SELECT n, 'zqsecret' FROM generate_series(1, 10) n";
-        assert_eq!(sqlx::query(insert).execute(&pool).await.unwrap().rows_affected(), 10);
-        let rows = sqlx::query("SELECT id FROM orders WHERE id < $1").bind(4).fetch_all(&pool).await.unwrap();
+        let insert =
+            "INSERT INTO orders (id, note) SELECT n, 'zqsecret' FROM generate_series(1, 10) n";
+        assert_eq!(
+            sqlx::query(insert)
+                .execute(&pool)
+                .await
+                .unwrap()
+                .rows_affected(),
+            10
+        );
+        let rows = sqlx::query("SELECT id FROM orders WHERE id < $1")
+            .bind(4)
+            .fetch_all(&pool)
+            .await
+            .unwrap();
         assert_eq!(rows.len(), 3);
-        let one = sqlx::query("SELECT note FROM orders WHERE id = 1").fetch_one(&pool).await.unwrap();
+        let one = sqlx::query("SELECT note FROM orders WHERE id = 1")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
         assert_eq!(one.get::<String, _>(0), "zqsecret");
-        let none = sqlx::query("SELECT 1 FROM orders WHERE id = 77").fetch_one(&pool).await;
+        let none = sqlx::query("SELECT 1 FROM orders WHERE id = 77")
+            .fetch_one(&pool)
+            .await;
         assert!(matches!(none, Err(sqlx::Error::RowNotFound)));
         // Two rows of a stream are taken, then it is dropped.
         {
             let mut rows = sqlx::query("SELECT id FROM orders").fetch(&pool);
             for _ in 0..2 {
-                std::future::poll_fn(|cx| rows.as_mut().poll_next(cx)).await.unwrap().unwrap();
+                std::future::poll_fn(|cx| rows.as_mut().poll_next(cx))
+                    .await
+                    .unwrap()
+                    .unwrap();
             }
         }
         // Errors.
-        sqlx::query("SELEC 'zqsecret'").execute(&pool).await.unwrap_err();
-        sqlx::query("INSERT INTO orders VALUES (1, 'zqsecret')").execute(&pool).await.unwrap_err();
-        sqlx::query("SELECT * FROM nothing").fetch_optional(&pool).await.unwrap_err();
-        sqlx::query("SELECT 'zqsecret'::int FROM orders").fetch_all(&pool).await.unwrap_err();
+        sqlx::query("SELEC 'zqsecret'")
+            .execute(&pool)
+            .await
+            .unwrap_err();
+        sqlx::query("INSERT INTO orders VALUES (1, 'zqsecret')")
+            .execute(&pool)
+            .await
+            .unwrap_err();
+        sqlx::query("SELECT * FROM nothing")
+            .fetch_optional(&pool)
+            .await
+            .unwrap_err();
+        sqlx::query("SELECT 'zqsecret'::int FROM orders")
+            .fetch_all(&pool)
+            .await
+            .unwrap_err();
     })
     .await;
     assert!(!format!("{spans:?}").contains("zqsecret"));
@@ -88,7 +147,10 @@ async fn postgres_queries_have_names_rows_and_codes() {
         assert_eq!(text(span, "error.type"), code);
     }
     let unique = named(&spans, "INSERT orders");
-    assert_eq!(text(unique, "db.query.text").as_deref(), Some("INSERT INTO orders VALUES (?, ?)"));
+    assert_eq!(
+        text(unique, "db.query.text").as_deref(),
+        Some("INSERT INTO orders VALUES (?, ?)")
+    );
     let message = unique.status.clone().unwrap().message;
     assert_eq!(message, "duplicate key value violates unique constraint ?");
 }
@@ -97,24 +159,49 @@ async fn postgres_queries_have_names_rows_and_codes() {
 #[ignore = "needs a PostgreSQL: tests/gate.sh databases"]
 async fn postgres_transactions_and_connections_are_traced() {
     let pool = postgres().await;
-    sqlx::query("CREATE TABLE stock (id INT PRIMARY KEY)").execute(&pool).await.unwrap();
+    sqlx::query("CREATE TABLE stock (id INT PRIMARY KEY)")
+        .execute(&pool)
+        .await
+        .unwrap();
     let spans = trace(async {
         let mut transaction = pool.begin().await.unwrap();
-        sqlx::query("INSERT INTO stock VALUES (1)").execute(&mut transaction).await.unwrap();
+        sqlx::query("INSERT INTO stock VALUES (1)")
+            .execute(&mut transaction)
+            .await
+            .unwrap();
         transaction.commit().await.unwrap();
         let mut transaction = pool.begin().await.unwrap();
-        sqlx::query("DELETE FROM stock").execute(&mut transaction).await.unwrap();
+        sqlx::query("DELETE FROM stock")
+            .execute(&mut transaction)
+            .await
+            .unwrap();
         transaction.rollback().await.unwrap();
         let mut connection = pool.acquire().await.unwrap();
-        let row = sqlx::query("SELECT count(*) FROM stock").fetch_one(&mut connection).await.unwrap();
+        let row = sqlx::query("SELECT count(*) FROM stock")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
         assert_eq!(row.get::<i64, _>(0), 1, "the second was rolled back");
-        let statement = (&mut connection).prepare("SELECT id FROM stock WHERE id = $1").await.unwrap();
-        statement.query().bind(1).fetch_one(&mut connection).await.unwrap();
+        let statement = (&mut connection)
+            .prepare("SELECT id FROM stock WHERE id = $1")
+            .await
+            .unwrap();
+        statement
+            .query()
+            .bind(1)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
         drop(statement);
-        let mut alone = sqlx::PgConnection::connect(&address("SPANLET_TEST_POSTGRES")).await.unwrap();
+        let mut alone = sqlx::PgConnection::connect(&address("SPANLET_TEST_POSTGRES"))
+            .await
+            .unwrap();
         // Several statements at once, through the simple protocol.
         let traced = Traced::new(&mut alone, pool.target());
-        sqlx::raw_sql("SELECT 1; SELECT id FROM stock; SELECT 'zqsecret'").execute(traced).await.unwrap();
+        sqlx::raw_sql("SELECT 1; SELECT id FROM stock; SELECT 'zqsecret'")
+            .execute(traced)
+            .await
+            .unwrap();
     })
     .await;
     assert!(!format!("{spans:?}").contains("zqsecret"));
@@ -146,11 +233,18 @@ async fn postgres_queries_are_children_of_their_tasks() {
     let root = root();
     let tasks: Vec<_> = (0..16)
         .map(|i| {
-            let (pool, task): (_, Span) = (pool.clone(), spanlet_std::span("task").parent(&root).start());
+            let (pool, task): (_, Span) = (
+                pool.clone(),
+                spanlet_std::span("task").parent(&root).start(),
+            );
             let id = task.context().span_id().to_bytes().to_vec();
             let work = async move {
                 for _ in 0..3 {
-                    sqlx::query("SELECT pg_sleep(0.01), $1").bind(i).execute(&pool).await.unwrap();
+                    sqlx::query("SELECT pg_sleep(0.01), $1")
+                        .bind(i)
+                        .execute(&pool)
+                        .await
+                        .unwrap();
                 }
             };
             (id, tokio::spawn(work.in_span(task)))
@@ -161,12 +255,21 @@ async fn postgres_queries_are_children_of_their_tasks() {
         task.await.unwrap();
         ids.push(id);
     }
-    let spans = tokio::task::spawn_blocking(|| trace_of(root)).await.unwrap();
+    let spans = tokio::task::spawn_blocking(|| trace_of(root))
+        .await
+        .unwrap();
     assert_eq!(spans.len(), 1 + 16 * 4);
     for id in ids {
-        let queries: Vec<_> = spans.iter().filter(|span| span.parent_span_id == id).collect();
+        let queries: Vec<_> = spans
+            .iter()
+            .filter(|span| span.parent_span_id == id)
+            .collect();
         assert_eq!(queries.len(), 3);
-        assert!(queries.iter().all(|query| query.end_time_unix_nano - query.start_time_unix_nano >= 9_000_000));
+        assert!(
+            queries
+                .iter()
+                .all(|query| query.end_time_unix_nano - query.start_time_unix_nano >= 9_000_000)
+        );
     }
 }
 
@@ -176,12 +279,26 @@ async fn redis_commands_have_keys_and_codes() {
     let client = redis::Client::open(address("SPANLET_TEST_REDIS")).unwrap();
     let blocking = client.clone();
     let spans = trace(async {
-        let mut cache = traced_redis::Traced::connect_async(&client).await.expect("Redis answers");
+        let mut cache = traced_redis::Traced::connect_async(&client)
+            .await
+            .expect("Redis answers");
         let _: () = cache.set("order:7", "zqsecret").await.unwrap();
         let value: String = cache.get("order:7").await.unwrap();
         assert_eq!(value, "zqsecret");
-        assert!(cache.lpush::<_, _, i64>("order:7", "zqsecret").await.is_err());
-        assert!(redis::cmd("EVAL").arg("syntax 'zqsecret'").arg(0).exec_async(&mut cache).await.is_err());
+        assert!(
+            cache
+                .lpush::<_, _, i64>("order:7", "zqsecret")
+                .await
+                .is_err()
+        );
+        assert!(
+            redis::cmd("EVAL")
+                .arg("syntax 'zqsecret'")
+                .arg(0)
+                .exec_async(&mut cache)
+                .await
+                .is_err()
+        );
         let pipe = |atomic: bool| {
             let mut pipe = redis::pipe();
             if atomic {
@@ -194,7 +311,10 @@ async fn redis_commands_have_keys_and_codes() {
     })
     .await;
     assert!(!format!("{spans:?}").contains("zqsecret"));
-    let seen: Vec<_> = spans[1..].iter().map(|span| (&*span.name, text(span, "error.type"))).collect();
+    let seen: Vec<_> = spans[1..]
+        .iter()
+        .map(|span| (&*span.name, text(span, "error.type")))
+        .collect();
     let call = |name, error: Option<&str>| (name, error.map(str::to_owned));
     assert_eq!(
         seen,
@@ -208,7 +328,11 @@ async fn redis_commands_have_keys_and_codes() {
             call("MULTI 0", None),
         ]
     );
-    assert!(spans[1..].iter().all(|span| span.parent_span_id == spans[0].span_id));
+    assert!(
+        spans[1..]
+            .iter()
+            .all(|span| span.parent_span_id == spans[0].span_id)
+    );
     let text_of = |name| text(named(&spans, name), "db.query.text").unwrap();
     assert_eq!(text_of("SET 0"), "SET order:7 ?");
     assert_eq!(text_of("MULTI 0"), "SET a ?; INCRBY b ?");
@@ -220,16 +344,33 @@ async fn redis_commands_have_keys_and_codes() {
         root.run(|_| {
             let mut cache = traced_redis::Traced::connect(&blocking).unwrap();
             let _: () = cache.set("order:8", "zqsecret").unwrap();
-            let _: (i64,) = redis::pipe().atomic().set("a", 1).ignore().incr("a", 1).query(&mut cache).unwrap();
+            let _: (i64,) = redis::pipe()
+                .atomic()
+                .set("a", 1)
+                .ignore()
+                .incr("a", 1)
+                .query(&mut cache)
+                .unwrap();
             assert!(cache.hget::<_, _, i64>("order:8", "field").is_err());
         });
         trace_of(root)
     })
     .await
     .unwrap();
-    let seen: Vec<_> = spans[1..].iter().map(|span| (&*span.name, text(span, "error.type"))).collect();
+    let seen: Vec<_> = spans[1..]
+        .iter()
+        .map(|span| (&*span.name, text(span, "error.type")))
+        .collect();
     let wrong = call("HGET 0", Some("WRONGTYPE"));
-    assert_eq!(seen, [call("CONNECT 0", None), call("SET 0", None), call("MULTI 0", None), wrong]);
+    assert_eq!(
+        seen,
+        [
+            call("CONNECT 0", None),
+            call("SET 0", None),
+            call("MULTI 0", None),
+            wrong
+        ]
+    );
 }
 
 /// A server that goes away and one that was never there.
@@ -250,7 +391,13 @@ async fn servers_that_are_not_there_are_told_apart() {
     })
     .await;
     let refused = &spans[1];
-    assert_eq!((&*refused.name, text(refused, "error.type").as_deref()), ("CONNECT 0", Some("ConnectionRefused")));
+    assert_eq!(
+        (&*refused.name, text(refused, "error.type").as_deref()),
+        ("CONNECT 0", Some("ConnectionRefused"))
+    );
     let dropped = named(&spans, "GET 0");
-    assert_eq!(text(dropped, "error.type").as_deref(), Some("ConnectionDropped"));
+    assert_eq!(
+        text(dropped, "error.type").as_deref(),
+        Some("ConnectionDropped")
+    );
 }
