@@ -376,7 +376,7 @@ impl Keep {
             Keep::Nothing => false,
             Keep::First(count) => index < count,
             Keep::All => true,
-            Keep::Pairs(first) => index < first || (index - first) % 2 == 0,
+            Keep::Pairs(first) => index < first || (index - first).is_multiple_of(2),
         }
     }
 }

@@ -60,7 +60,7 @@ fn unescaped(text: &str) -> String {
     let mut parts = text.split('%');
     bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
     for part in parts {
-        match part.get(..2).map(|digits| hex::decode(digits)) {
+        match part.get(..2).map(hex::decode) {
             Some(Ok(byte)) => {
                 bytes.extend_from_slice(&byte);
                 bytes.extend_from_slice(part.get(2..).unwrap_or_default().as_bytes());

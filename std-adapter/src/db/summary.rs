@@ -400,11 +400,9 @@ impl<'a> Summarizer<'a> {
         } else if is_one_of(
             token,
             &[
-                "TRUNCATE", "CALL", "EXEC", "EXECUTE", "TABLE", "COPY", "LOCK",
+                "UPDATE", "TRUNCATE", "CALL", "EXEC", "EXECUTE", "TABLE", "COPY", "LOCK",
             ],
         ) {
-            Expect::Target
-        } else if token.is_word("UPDATE") {
             Expect::Target
         } else if is_one_of(token, &["EXPLAIN", "ANALYZE"]) {
             Expect::Statement

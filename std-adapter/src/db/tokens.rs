@@ -131,7 +131,7 @@ impl<'a> Tokens<'a> {
             self.at += 1;
         }
     }
-    fn to_end(&mut self) {
+    fn skip_rest(&mut self) {
         self.at = self.sql.len();
     }
 
@@ -185,7 +185,7 @@ impl<'a> Tokens<'a> {
                 _ => self.at += 1,
             }
         }
-        self.to_end();
+        self.skip_rest();
         true
     }
 
@@ -286,7 +286,7 @@ impl<'a> Tokens<'a> {
             let rest = self.sql.get(self.at..).unwrap_or_default();
             match rest.find(quote) {
                 Some(end) => self.at += end + quote.len(),
-                None => self.to_end(),
+                None => self.skip_rest(),
             }
             return Kind::Literal;
         }
