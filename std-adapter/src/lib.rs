@@ -7,6 +7,7 @@
 //! | `recorder`: [`Telemetry`], [`span()`] | spans of this process: a ring per thread, a drain thread, a [`Ledger`] |
 //! | `layer` | the spans and events of `tracing`, recorded as spans of this process (feature `tracing`) |
 //! | `logs` | trace and span ids in log lines (features `tracing-json`, `log`) |
+//! | `metrics` | durations of requests as histograms with exemplars (feature `metrics`) |
 //! | [`clock`] | a device's ticks → Unix time, and how far off that may be |
 //! | [`receiver`] | frames of devices in, for gateways; OTLP in, for tests and demonstrations |
 //! | [`export`] | encoded batches to collectors, each span's fate counted |
@@ -24,6 +25,9 @@ pub mod layer;
 
 #[cfg(any(feature = "tracing-json", feature = "log"))]
 pub mod logs;
+
+#[cfg(feature = "metrics")]
+pub mod metrics;
 
 pub mod export;
 
