@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Cheap first, so that a slip in formatting does not wait for an hour.
-readonly SECTIONS=(format unsafe policy clippy docs targets links loom step dual-core firmware boards wasm budgets fuzz demo interop)
+readonly SECTIONS=(format unsafe policy dependencies clippy docs targets links loom step dual-core firmware boards wasm budgets fuzz demo databases interop)
 # Run by name only: needs the RustSec database, which not every network reaches.
 readonly BY_NAME=(advisories)
 
@@ -21,8 +21,8 @@ keep_going=0 names=()
 for argument in "$@"; do
   case $argument in
     --list)
-      for name in "${SECTIONS[@]}"; do printf '%-11s %s\n' "$name" "$(about "$name")"; done
-      for name in "${BY_NAME[@]}"; do printf '%-11s %s (by name only)\n' "$name" "$(about "$name")"; done
+      for name in "${SECTIONS[@]}"; do printf '%-12s %s\n' "$name" "$(about "$name")"; done
+      for name in "${BY_NAME[@]}"; do printf '%-12s %s (by name only)\n' "$name" "$(about "$name")"; done
       exit ;;
     --keep-going) keep_going=1 ;;
     -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit ;;

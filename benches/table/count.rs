@@ -13,22 +13,28 @@ pub(crate) type Counts = HashMap<(String, String), f64>;
 
 /// Counts the cases that `wanted` chooses.
 pub(crate) fn instructions(wanted: &[String]) -> Result<Counts, String> {
+    let mut arguments = vec!["count"];
+    arguments.extend(wanted.iter().map(String::as_str));
+    under_callgrind(&arguments)
+}
+
+/// Runs this program with these arguments, and reads what it had callgrind count.
+pub(crate) fn under_callgrind(arguments: &[&str]) -> Result<Counts, String> {
     let folder = std::env::temp_dir().join(format!("spanlet-count-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let counted = run(&folder, wanted).and_then(|()| read(&folder));
+    let counted = run(&folder, arguments).and_then(|()| read(&folder));
     // What is left behind in a temporary folder does no harm.
     let _ = std::fs::remove_dir_all(&folder);
     counted
 }
 
-fn run(folder: &Path, wanted: &[String]) -> Result<(), String> {
+fn run(folder: &Path, arguments: &[&str]) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let out = format!("--callgrind-out-file={}", folder.join("out").display());
     let status = Command::new("valgrind")
         .args(["--tool=callgrind", "--collect-atstart=no", &out])
         .arg(program)
-        .arg("count")
-        .args(wanted)
+        .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()

@@ -3,6 +3,8 @@
 //! `table [ROW or NAME…] [--rounds N] [--no-count] [--json] [--svg FILE]` prints it; `count` is what `table` runs
 //! under callgrind for the column of instructions. What the columns mean is in `benches/README.md`.
 //!
+//! `cost`, `rate` and `stalled` measure whole processes beside a collector: see the modules of these names.
+//!
 //! A round runs every case for two milliseconds, in chunks small enough for any ring; what a chunk recorded is read
 //! between the timed parts. A figure is the median over the rounds, a ratio the median of each round's ratio to the
 //! floor.
@@ -27,6 +29,10 @@ mod measure;
 mod plot;
 mod report;
 
+mod collector;
+mod cost;
+mod stalled;
+
 use case::Case;
 use measure::Measured;
 use std::process::ExitCode;
@@ -36,33 +42,41 @@ static ALLOCATOR: meter::Counting = meter::Counting;
 
 /// What the command line asks for.
 struct Arguments {
-    count_only: bool,
-    rounds: usize,
+    command: String,
+    rounds: Option<usize>,
+    spans: u64,
+    rate: u64,
     with_instructions: bool,
     json: bool,
     svg: Option<String>,
     wanted: Vec<String>,
 }
 
-const USAGE: &str = "usage: spanlet-benches table|count [ROW or NAME…] [--rounds N] [--no-count] [--json] [--svg FILE]";
+const USAGE: &str = "usage: spanlet-benches COMMAND
+  table [ROW or NAME…] [--rounds N] [--no-count] [--json] [--svg FILE]
+  count [ROW or NAME…]
+  cost [NAME…] [--spans N] [--rate N] [--rounds N] [--json]
+  rate [NAME]
+  stalled [--rounds N] [--no-count]";
 
 fn arguments() -> Option<Arguments> {
     let mut given = std::env::args().skip(1);
     let mut parsed = Arguments {
-        count_only: match given.next()?.as_str() {
-            "table" => false,
-            "count" => true,
-            _ => return None,
-        },
-        rounds: 61,
+        command: given.next()?,
+        rounds: None,
+        spans: 1_000_000,
+        rate: 100_000,
         with_instructions: true,
         json: false,
         svg: None,
         wanted: Vec::new(),
     };
     while let Some(argument) = given.next() {
+        let mut number = || given.next()?.parse().ok().filter(|n| *n > 0u64);
         match argument.as_str() {
-            "--rounds" => parsed.rounds = given.next()?.parse().ok().filter(|n| *n > 0)?,
+            "--rounds" => parsed.rounds = Some(usize::try_from(number()?).ok()?),
+            "--spans" => parsed.spans = number()?,
+            "--rate" => parsed.rate = number()?,
             "--no-count" => parsed.with_instructions = false,
             "--json" => parsed.json = true,
             "--svg" => parsed.svg = Some(given.next()?),
@@ -88,16 +102,50 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let Some(arguments) = arguments() else {
+    let done = arguments().and_then(|arguments| command(&arguments));
+    done.unwrap_or_else(|| {
         eprintln!("{USAGE}");
-        return ExitCode::FAILURE;
-    };
+        ExitCode::FAILURE
+    })
+}
+
+/// `None` for a command that is none.
+fn command(arguments: &Arguments) -> Option<ExitCode> {
+    let wanted: Vec<&str> = arguments.wanted.iter().map(String::as_str).collect();
+    let rounds = arguments.rounds;
+    match (arguments.command.as_str(), wanted.as_slice()) {
+        ("table" | "count", _) => return Some(table(arguments)),
+        ("cost", _) => cost::table(
+            &arguments.wanted,
+            arguments.spans,
+            arguments.rate,
+            rounds.unwrap_or(3),
+            arguments.json,
+        ),
+        ("rate", []) => cost::rate("spanlet-std"),
+        ("rate", [name]) => cost::rate(name),
+        ("stalled", []) if stalled::compare(rounds.unwrap_or(10), arguments.with_instructions) => {}
+        ("stalled", []) => return Some(ExitCode::FAILURE),
+        // The processes that these start.
+        ("collector", [mood]) => collector::run(*mood == "deaf").ok()?,
+        ("cost-run", [name, url, spans, rate]) => {
+            cost::run(name, url, spans.parse().ok()?, rate.parse().ok()?)?;
+        }
+        ("stalled-run", [url]) => stalled::run(url),
+        ("stalled-count", [state]) => stalled::count(state)?,
+        _ => return None,
+    }
+    Some(ExitCode::SUCCESS)
+}
+
+fn table(arguments: &Arguments) -> ExitCode {
+    let count_only = arguments.command == "count";
     // Threads that peers start stay where they are started.
     meter::pin(meter::ELSEWHERE);
     let mut early = Vec::new();
     floor::register_no_tracer(&mut early);
     spans::register_no_tracer(&mut early);
-    let mut measured = run(&arguments, early);
+    let mut measured = run(arguments, early);
 
     let mut cases = Vec::new();
     floor::register(&mut cases);
@@ -106,8 +154,8 @@ fn main() -> ExitCode {
     #[cfg(feature = "peers")]
     peers::register(&mut cases);
     spans::register_std(&mut cases);
-    measured.extend(run(&arguments, cases));
-    if arguments.count_only {
+    measured.extend(run(arguments, cases));
+    if count_only {
         return ExitCode::SUCCESS;
     }
 
@@ -136,11 +184,11 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, mut cases: Vec<Case>) -> Vec<Measured> {
     cases.retain(|case| arguments.wants(case));
     meter::pin(meter::HERE);
-    let measured = if arguments.count_only {
+    let measured = if arguments.command == "count" {
         measure::count(&mut cases);
         Vec::new()
     } else {
-        measure::time(&mut cases, arguments.rounds)
+        measure::time(&mut cases, arguments.rounds.unwrap_or(61))
     };
     meter::pin(meter::ELSEWHERE);
     measured

@@ -36,6 +36,11 @@ fn root<R: Recorder, B: SpanBuf>(rec: R) {
     let span: Span<R, B> = SpanBuilder::new(rec, "root").root().start();
     black_box(&span);
 }
+/// A root to make children of.
+#[inline(always)]
+pub(crate) fn root_of<R: Recorder, B: SpanBuf>(rec: R) -> Span<R, B> {
+    SpanBuilder::new(rec, "root").root().start()
+}
 #[inline(always)]
 pub(crate) fn four<R: Recorder, B: SpanBuf>(rec: R, parent: &SpanContext) {
     let mut span: Span<R, B> = SpanBuilder::new(rec, "child").parent(parent).start();
@@ -190,7 +195,8 @@ pub(crate) fn register(cases: &mut Vec<Case>) {
 }
 
 /// An exporter that takes everything and does nothing.
-struct Nowhere;
+/// Takes everything.
+pub(crate) struct Nowhere;
 
 impl SpanExporter for Nowhere {
     fn export(&self, batch: Batch<'_>, _: Duration) -> ExportOutcome {

@@ -72,6 +72,21 @@ pub trait DynRecorder: Sync {
     fn current(&self) -> Option<SpanContext>;
     /// See [`Recorder::with_current`].
     fn with_current(&self, context: &SpanContext, run: &mut dyn FnMut());
+    /// See [`Recorder::has_trace_state`].
+    #[cfg(target_pointer_width = "64")]
+    fn has_trace_state(&self) -> bool {
+        false
+    }
+    /// See [`Recorder::with_trace_state`].
+    #[cfg(target_pointer_width = "64")]
+    fn with_trace_state(&self, run: &mut dyn FnMut(Option<&str>)) {
+        run(None);
+    }
+    /// See [`Recorder::note_trace_state`].
+    #[cfg(target_pointer_width = "64")]
+    fn note_trace_state(&self, text: &str) {
+        let _ = text;
+    }
     /// See [`Recorder::detach`].
     fn detach(&self) -> DetachedContext {
         DetachedContext::NONE
@@ -125,6 +140,18 @@ where
     }
     fn with_current(&self, context: &SpanContext, run: &mut dyn FnMut()) {
         Recorder::with_current(self, context, run);
+    }
+    #[cfg(target_pointer_width = "64")]
+    fn has_trace_state(&self) -> bool {
+        Recorder::has_trace_state(self)
+    }
+    #[cfg(target_pointer_width = "64")]
+    fn with_trace_state(&self, run: &mut dyn FnMut(Option<&str>)) {
+        Recorder::with_trace_state(self, run);
+    }
+    #[cfg(target_pointer_width = "64")]
+    fn note_trace_state(&self, text: &str) {
+        Recorder::note_trace_state(self, text);
     }
     fn detach(&self) -> DetachedContext {
         Recorder::detach(self)
@@ -225,6 +252,8 @@ impl Global {
 
 impl Recorder for Global {
     const ENABLED: bool = filter::ANY;
+    /// A device's tracer has none to keep.
+    const KEEPS_TRACE_STATE: bool = cfg!(target_pointer_width = "64");
 
     #[inline(always)]
     fn is_enabled(self) -> bool {
@@ -291,20 +320,30 @@ impl Recorder for Global {
         installed().and_then(|t| t.current())
     }
     fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
-        let (mut run, mut out) = (Some(run), None);
+        let mut once = Once::new(run);
         if let Some(t) = installed() {
-            t.with_current(context, &mut || {
-                // Once, however often it is called.
-                if let Some(run) = run.take() {
-                    out = Some(run());
-                }
-            });
+            t.with_current(context, &mut || once.call(|run| run()));
         }
-        // A tracer that did not call back must not keep the work from being done.
-        match (out, run) {
-            (Some(out), _) => out,
-            (None, Some(run)) => run(),
-            (None, None) => unreachable!("the tracer swallowed a panic of the traced code"),
+        once.result(|run| run())
+    }
+    #[cfg(target_pointer_width = "64")]
+    #[inline]
+    fn has_trace_state(self) -> bool {
+        installed().is_some_and(|t| t.has_trace_state())
+    }
+    #[cfg(target_pointer_width = "64")]
+    fn with_trace_state<T>(self, run: impl FnOnce(Option<&str>) -> T) -> T {
+        let mut once = Once::new(run);
+        if let Some(t) = installed() {
+            t.with_trace_state(&mut |text| once.call(|run| run(text)));
+        }
+        once.result(|run| run(None))
+    }
+    #[cfg(target_pointer_width = "64")]
+    #[inline]
+    fn note_trace_state(self, text: &str) {
+        if let Some(t) = installed() {
+            t.note_trace_state(text);
         }
     }
     #[inline]
@@ -324,5 +363,35 @@ impl Recorder for Global {
     #[inline]
     fn is_unwinding(self) -> bool {
         installed().is_some_and(|t| t.is_unwinding())
+    }
+}
+
+/// Work that a tracer is to call back, once.
+struct Once<F, T> {
+    work: Option<F>,
+    out: Option<T>,
+}
+
+impl<F, T> Once<F, T> {
+    #[inline(always)]
+    fn new(work: F) -> Self {
+        let work = Some(work);
+        Once { work, out: None }
+    }
+    /// Does the work, once, however often it is called.
+    #[inline(always)]
+    fn call(&mut self, run: impl FnOnce(F) -> T) {
+        if let Some(work) = self.work.take() {
+            self.out = Some(run(work));
+        }
+    }
+    /// What came of it. A tracer that did not call back must not keep the work from being done.
+    #[inline(always)]
+    fn result(self, run: impl FnOnce(F) -> T) -> T {
+        match (self.out, self.work) {
+            (Some(out), _) => out,
+            (None, Some(work)) => run(work),
+            (None, None) => unreachable!("the tracer swallowed a panic of the traced code"),
+        }
     }
 }

@@ -6,13 +6,14 @@
 //! executor that sets none of its own sees that of the preempted task, unless the executor is
 //! [hooked](crate::boundary::TaskTrace).
 //!
-//! What is current is ids and flags, not trace state, which has no bound that a device could set aside. A child
-//! of the current context starts without; [`SpanBuilder::parent`](crate::SpanBuilder::parent) with the span
-//! itself, dropped by its sampler or not, or with what was extracted, hands it on.
+//! On devices what is current is ids and flags, not trace state, which has no bound that a device could set aside: a
+//! child of the current context starts without, and [`SpanBuilder::parent`](crate::SpanBuilder::parent) with the
+//! span itself, dropped by its sampler or not, or with what was extracted, hands it on. A recorder that
+//! [keeps it](crate::Recorder::KEEPS_TRACE_STATE), as a server's does, hands it on to every child.
 
 use crate::context::SpanContext;
 use crate::recorder::Recorder;
-use crate::span::{Span, SpanBuf};
+use crate::span::{ParentContext, Span, SpanBuf};
 use core::future::Future;
 use core::mem::ManuallyDrop;
 use core::pin::Pin;
@@ -29,47 +30,78 @@ impl<F, R: Recorder, B: SpanBuf> Instrumented<F, R, B> {
     /// The span, to set attributes from outside.
     pub fn span_mut(self: Pin<&mut Self>) -> &mut Span<R, B> {
         // SAFETY: the span is not pinned structurally: only the future is.
-        unsafe { &mut self.get_unchecked_mut().0.span }
+        unsafe { &mut self.get_unchecked_mut().0.around }
     }
 }
 
 impl<F: Future, R: Recorder, B: SpanBuf> Future for Instrumented<F, R, B> {
     type Output = F::Output;
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // SAFETY: the one field is pinned structurally: it is never moved out, and has its own Drop.
+        // SAFETY: the one field is pinned structurally: it is never moved out, and has no Drop but its own.
         let inside = unsafe { Pin::new_unchecked(&mut self.get_unchecked_mut().0) };
         inside.poll_then(cx, Span::end)
     }
 }
 
-/// A future and the span that it runs in, which somebody else may own.
-struct Inside<F, S: Around> {
-    // Dropped in `drop`, inside the span; what drops the span then ends it.
-    future: ManuallyDrop<F>,
-    span: S,
-}
-
-/// A span, or a reference to one.
-trait Around {
-    fn within<T>(&self, work: impl FnOnce() -> T) -> T;
+/// What a piece of work can be done inside of: it is set up before, and put back afterwards, also on unwinding.
+///
+/// ```
+/// use spanlet::{Around, Inside};
+/// /// Shows a lamp's light while work is done.
+/// struct Lamp<'a>(&'a core::cell::Cell<bool>);
+/// impl Around for Lamp<'_> {
+///     fn around<T>(&self, work: impl FnOnce() -> T) -> T {
+///         self.0.set(true);
+///         let out = work();
+///         self.0.set(false);
+///         out
+///     }
+/// }
+/// let on = core::cell::Cell::new(false);
+/// let work = Inside::new(async { on.get() }, Lamp(&on));
+/// # let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+/// # assert!(core::pin::pin!(work).poll(&mut cx) == std::task::Poll::Ready(true));
+/// # assert!(!on.get());
+/// ```
+pub trait Around {
+    /// Does the work inside.
+    fn around<T>(&self, work: impl FnOnce() -> T) -> T;
 }
 impl<R: Recorder, B: SpanBuf> Around for Span<R, B> {
     #[inline]
-    fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+    fn around<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.note_trace_state();
         in_context(self.recorder(), &self.context(), work)
     }
 }
-impl<R: Recorder, B: SpanBuf> Around for &mut Span<R, B> {
+impl<A: Around> Around for &mut A {
     #[inline]
-    fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        in_context(self.recorder(), &self.context(), work)
+    fn around<T>(&self, work: impl FnOnce() -> T) -> T {
+        A::around(self, work)
     }
 }
 
+/// A future each of whose polls is done inside of something, and so is its drop.
+#[must_use = "futures do nothing unless polled"]
+pub struct Inside<F, S: Around> {
+    // Dropped in `drop`, inside the surroundings; what drops a span then ends it.
+    future: ManuallyDrop<F>,
+    around: S,
+}
+
 impl<F, S: Around> Inside<F, S> {
-    fn new(future: F, span: S) -> Self {
+    /// The future inside of what is `around` it.
+    pub fn new(future: F, around: S) -> Self {
         let future = ManuallyDrop::new(future);
-        Inside { future, span }
+        Inside { future, around }
+    }
+}
+
+impl<F: Future, S: Around> Future for Inside<F, S> {
+    type Output = F::Output;
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.poll_then(cx, |_| ())
     }
 }
 
@@ -82,13 +114,13 @@ impl<F: Future, S: Around> Inside<F, S> {
     ) -> Poll<F::Output> {
         // SAFETY: `future` is pinned structurally: it is never moved out, `drop` drops it in place, and this
         // type is Unpin only if the future is.
-        let (future, span) = unsafe {
+        let (future, around) = unsafe {
             let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut *this.future), &mut this.span)
+            (Pin::new_unchecked(&mut *this.future), &mut this.around)
         };
-        let poll = span.within(|| future.poll(cx));
+        let poll = around.around(|| future.poll(cx));
         if poll.is_ready() {
-            done(span);
+            done(around);
         }
         poll
     }
@@ -99,9 +131,9 @@ impl<F, S: Around> Drop for Inside<F, S> {
         if !core::mem::needs_drop::<F>() {
             return;
         }
-        let Inside { future, span } = self;
+        let Inside { future, around } = self;
         // SAFETY: once, and nothing uses the future afterwards; it stays where it is pinned.
-        span.within(|| unsafe { ManuallyDrop::drop(future) });
+        around.around(|| unsafe { ManuallyDrop::drop(future) });
     }
 }
 
@@ -140,8 +172,19 @@ impl<R: Recorder, B: SpanBuf> Span<R, B> {
     /// The context from before is put back afterwards, also when `work` unwinds.
     #[inline]
     pub fn run<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.note_trace_state();
         let (context, recorder) = (self.context(), self.recorder());
         in_context(recorder, &context, || work(self))
+    }
+    /// Tells the recorder the trace state of this span, which is about to become the current one.
+    #[inline(always)]
+    fn note_trace_state(&self) {
+        if R::KEEPS_TRACE_STATE
+            && let Some(text) = self.trace_state()
+            && self.context().is_valid()
+        {
+            self.recorder().note_trace_state(text);
+        }
     }
 }
 
@@ -177,8 +220,7 @@ pub async fn within<F: Future, R: Recorder, B: SpanBuf>(
     span: &mut Span<R, B>,
     future: F,
 ) -> F::Output {
-    let mut inside = core::pin::pin!(Inside::new(future, span));
-    core::future::poll_fn(|cx| inside.as_mut().poll_then(cx, |_| ())).await
+    Inside::new(future, span).await
 }
 
 /// Records the error of a `Result` on its way through `?`.

@@ -108,7 +108,7 @@ pub use flight::{
 pub use id_generator::{
     BootCounter, DeviceIds, Entropy, IdGenerator, LocalIds, RandomIds, SeededIds,
 };
-pub use instrumented::{Instrument, Instrumented, ResultExt, within};
+pub use instrumented::{Around, Inside, Instrument, Instrumented, ResultExt, within};
 pub use log_ids::LogIds;
 pub use record::{
     Attributes, EventView, Events, InstrumentationScope, LinkView, Links, LocalRecord, SpanKind,

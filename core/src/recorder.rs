@@ -43,6 +43,9 @@ use core::mem::MaybeUninit;
 pub trait Recorder: Copy {
     /// False where spans of this recorder must leave no code at all.
     const ENABLED: bool = true;
+    /// Whether the trace state of the current span is kept beside it, for its children. False, as on devices, and
+    /// the methods about it are never called; no code is left of them.
+    const KEEPS_TRACE_STATE: bool = false;
 
     /// Whether spans can be started: false, and a span has its parent's context or none.
     #[inline(always)]
@@ -123,6 +126,25 @@ pub trait Recorder: Copy {
     fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
         let _ = context;
         run()
+    }
+    /// Whether the current span has a trace state.
+    #[inline(always)]
+    fn has_trace_state(self) -> bool {
+        false
+    }
+    /// Runs `run` with the current span's trace state.
+    #[inline]
+    fn with_trace_state<T>(self, run: impl FnOnce(Option<&str>) -> T) -> T {
+        run(None)
+    }
+    /// Tells the trace state of the span that is about to become current: the next
+    /// [`with_current`](Self::with_current) takes it. One that was not told of any keeps the trace state there is,
+    /// if it is of the same trace.
+    ///
+    /// Apart from `with_current`, because the text lies in the span, which the work may change.
+    #[inline]
+    fn note_trace_state(self, text: &str) {
+        let _ = text;
     }
     /// Runs `run` without a current context: spans started inside are roots unless they name a parent.
     ///
@@ -231,6 +253,28 @@ impl<'a> FinishedSpan<'a> {
             entries,
             len,
         }
+    }
+    /// Calls `rare` with the span, out of line and in registers, as the last thing that a recorder does: so that
+    /// nothing has to be kept in memory for the usual way around the call.
+    #[inline(always)]
+    pub fn hand_over<T>(self, to: T, rare: fn(T, FinishedSpan<'_>)) {
+        #[cold]
+        #[inline(never)]
+        fn call<T>(
+            header: &Header,
+            entries: &[MaybeUninit<u64>],
+            len: usize,
+            to: T,
+            rare: fn(T, FinishedSpan<'_>),
+        ) {
+            let span = FinishedSpan {
+                header,
+                entries,
+                len,
+            };
+            rare(to, span);
+        }
+        call(self.header, self.entries, self.len, to, rare);
     }
     /// The header; the low half of its first word is the ring's.
     #[inline(always)]

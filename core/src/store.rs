@@ -49,6 +49,26 @@ impl SpanProducer<'_> {
         // SAFETY: a finished span's header and the `len` first of its entries are initialised.
         unsafe { self.0.push_parts(header, entries, len) }
     }
+    /// Copies a span in, if the ring has room as far as it knows without looking at the reader's progress: the usual
+    /// case, apart from the rare ones. `false`: nothing has happened, and [`push`](Self::push) must be asked.
+    #[inline(always)]
+    pub fn push_at_once(&self, span: FinishedSpan<'_>) -> bool {
+        let (header, entries, len) = span.parts();
+        // SAFETY: a finished span's header and the `len` first of its entries are initialised; its entries are whole
+        // groups of four words, no more than hold `len`.
+        unsafe { self.0.push_parts_at_once(header, entries, len) }
+    }
+    /// Refuses and counts a span if the ring is full, as [`push`](Self::push) does, in fewer instructions: for a recorder
+    /// whose full ring must not cost more than one with room. `false`: `push` must be asked.
+    #[inline(always)]
+    pub fn refuse_if_full(&self, span: FinishedSpan<'_>) -> bool {
+        let (header, entries, _) = span.parts();
+        self.0.refuse_if_full(header.len() + entries.len())
+    }
+    /// Has `call` called when a quarter of the ring waits to be read, as [`Producer::on_filling`].
+    pub fn on_filling(&mut self, call: fn()) {
+        self.0.on_filling(call);
+    }
     /// Spans refused for lack of room since the start, modulo 2^32.
     pub fn full(&self) -> u32 {
         self.0.full()

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! interop_peer spans         records one span of each sort
+//! interop_peer spans finite  the same without doubles that JSON has no numbers for
 //! interop_peer burst COUNT   records spans as fast as it can
 //! interop_peer call URL      GETs it, in the trace that TRACEPARENT, TRACESTATE and BAGGAGE name
 //! interop_peer serve         answers with what it got, until its input ends
@@ -29,11 +30,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         .resource_attribute("set.in.code", "größer als 3")
         .install()?;
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["spans"] => spans::spans()?,
+        ["spans"] => spans::spans(false)?,
+        ["spans", "finite"] => spans::spans(true)?,
         ["burst", count] => burst(count.parse()?),
         ["call", url] => call(url)?,
         ["serve"] => serve()?,
-        _ => return Err("usage: interop_peer spans | burst COUNT | call URL | serve".into()),
+        _ => {
+            return Err(
+                "usage: interop_peer spans [finite] | burst COUNT | call URL | serve".into(),
+            );
+        }
     }
     let ledger = telemetry.shutdown(Duration::from_secs(20));
     let (missing, errors) = (ledger.missing(), telemetry.last_errors());

@@ -17,7 +17,7 @@ static LIBRARY: InstrumentationScope = InstrumentationScope::new("interop.librar
 const MAP: &[u8] =
     b"\x32\x1b\x0a\x07\x0a\x01n\x12\x02\x18\x07\x0a\x10\x0a\x01s\x12\x0b\x2a\x09\x0a\x03\x0a\x01x\x0a\x02\x10\x01";
 
-pub(crate) fn spans() -> Result<(), Box<dyn Error>> {
+pub(crate) fn spans(finite: bool) -> Result<(), Box<dyn Error>> {
     let began = Local.now();
     let began_at = unix_nanos()?;
     let remote = Context::extract(&[
@@ -39,13 +39,16 @@ pub(crate) fn spans() -> Result<(), Box<dyn Error>> {
         .set_attribute("false", false)
         .set_attribute("i64.min", i64::MIN)
         .set_attribute("i64.max", i64::MAX)
-        .set_attribute("f64.nan", f64::NAN)
+        .set_attribute("f64.nan", if finite { 0.1 } else { f64::NAN })
         .set_attribute("f64.minus.zero", -0.0)
         .set_attribute("f64.tiny", f64::from_bits(1))
         .set_attribute("bytes", &b"\x00\xff\x80"[..])
         .set_attribute("bools", &[true, false][..])
         .set_attribute("ints", &[i64::MIN, 0, i64::MAX][..])
-        .set_attribute("doubles", &[0.5, f64::NEG_INFINITY][..])
+        .set_attribute(
+            "doubles",
+            &[0.5, if finite { 1e300 } else { f64::NEG_INFINITY }][..],
+        )
         .set_attribute("texts", &["a", "", "🚀"][..])
         .set_attribute("no.texts", &[] as &[&str])
         .set_attribute("map", Value::Any(MAP))

@@ -3,8 +3,11 @@
 //! | stage | what |
 //! |---|---|
 //! | [`config`] | what the `OTEL_*` variables ask for |
+//! | [`resource`] | what produces the spans: from code, the environment, detectors |
 //! | [`propagation`] | context in and out of requests and messages |
 //! | `recorder`: [`Telemetry`], [`span()`] | spans of this process: a ring per thread, a drain thread, a [`Ledger`] |
+//! | [`db`] | calls to databases and caches, with what they ask and without what they are asked with |
+//! | [`messaging`] | messages sent and received, linked through their headers |
 //! | `layer` | the spans and events of `tracing`, recorded as spans of this process (feature `tracing`) |
 //! | `logs` | trace and span ids in log lines (features `tracing-json`, `log`) |
 //! | `metrics` | durations of requests as histograms with exemplars (feature `metrics`) |
@@ -16,9 +19,15 @@
 
 pub mod config;
 
+pub mod resource;
+
 pub mod propagation;
 
 mod recorder;
+
+pub mod db;
+
+pub mod messaging;
 
 #[cfg(feature = "tracing")]
 pub mod layer;
@@ -38,7 +47,8 @@ pub mod receiver;
 pub mod trace;
 
 pub use recorder::{
-    InstallError, Ledger, Local, PooledBuf, Span, Telemetry, TelemetryBuilder, span,
+    ClockSource, InstallError, Ledger, Local, PooledBuf, Span, Telemetry, TelemetryBuilder, span,
+    suppress, suppress_this_thread,
 };
 
 /// The code in the readme compiles.

@@ -2,7 +2,7 @@
 
 use spanlet::context::{Carrier, CarrierMut, ExtractError};
 use spanlet::{ParentContext, SpanContext, SpanId, TraceFlags, TraceId};
-use spanlet_std::propagation::{Context, HttpFields, HttpFieldsMut, MessageFields};
+use spanlet_std::propagation::{self, Context, HttpFields, HttpFieldsMut, MessageFields};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -157,4 +157,29 @@ fn http_fields_refuse_what_http_does() {
     HttpFieldsMut(&mut map).set("tracestate", "b=2").unwrap();
     assert!(HttpFields(&map).values("tracestate").eq([b"b=2"]));
     assert_eq!(HttpFields(&map).values("no such name\n").count(), 0);
+}
+
+/// No telemetry is installed in this process.
+#[test]
+fn without_telemetry_the_callers_context_passes_through() {
+    let incoming = fields(&[
+        ("traceparent", PARENT),
+        ("tracestate", "rojo=1"),
+        ("baggage", "tenant.id=7"),
+    ]);
+    let context = propagation::extract(&incoming);
+    context.run(|| {
+        let mut served: spanlet_std::Span = spanlet_std::span("served").start();
+        served.run(|_| {
+            let call: spanlet_std::Span = spanlet_std::span("call").start();
+            let mut out = MessageFields::new();
+            propagation::inject(&call, &mut out).unwrap();
+            let sent: Vec<_> = out.iter().collect();
+            assert_eq!(sent, [("traceparent", PARENT), ("tracestate", "rojo=1")]);
+        });
+        // The ids are there for log lines.
+        let ids = spanlet::LogIds::current(spanlet_std::Local).to_string();
+        assert!(ids.contains("trace_id=4bf92f3577b34da6a3ce929d0e0e4736"));
+    });
+    assert_eq!(Context::current().span_context(), None);
 }

@@ -24,8 +24,19 @@ impl SpanExporter for Nowhere {
     }
 }
 
+/// Starts a span when it is dropped.
+struct Starts;
+
+impl Drop for Starts {
+    fn drop(&mut self) {
+        let span: Span = span("after its thread").start();
+        assert!(!span.is_recording());
+    }
+}
+
 thread_local! {
     static KEPT: RefCell<Option<Span>> = const { RefCell::new(None) };
+    static STARTS: RefCell<Option<Starts>> = const { RefCell::new(None) };
 }
 
 #[test]
@@ -39,6 +50,7 @@ fn spans_that_end_after_their_thread_or_the_recording_are_accounted_for() {
     std::thread::spawn(|| {
         // Registered before the recorder's part of the thread, and so dropped after it.
         KEPT.with(|kept| assert!(kept.borrow().is_none()));
+        STARTS.set(Some(Starts));
         let kept: Span = span("outlives its thread").start();
         assert!(kept.is_recording());
         KEPT.set(Some(kept));

@@ -81,5 +81,22 @@ interop_python() {
   INTEROP_PYTHON=$venv/bin/python
 }
 
+# interop_node: sets INTEROP_NODE_DIRECTORY to where the programs of tests/interop/node are, with what they need.
+interop_node() {
+  local from=tests/interop/node to=$TOOLS/interop-node
+  need node nodejs
+  need npm npm
+  mkdir -p "$to"
+  # Once per set of versions; an installation that was left half-made has no stamp.
+  if ! cmp -s "$from/package-lock.json" "$to/installed.json"; then
+    rm -rf "$to/node_modules" "$to/installed.json"
+    cp "$from/package.json" "$from/package-lock.json" "$to"
+    npm ci --prefix "$to" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+    cp "$from/package-lock.json" "$to/installed.json"
+  fi
+  cp "$from"/*.js "$to"
+  INTEROP_NODE_DIRECTORY=$to
+}
+
 # Manifests of the crates that have a workspace of their own (firmware, WASM, fuzz, rigs).
 own_workspaces() { git ls-files --cached --others --exclude-standard '*Cargo.toml' | xargs grep -l '^\[workspace\]' | grep -v '^Cargo.toml$' || true; }

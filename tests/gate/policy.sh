@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# licences, duplicate and refused dependencies, sources (cargo-deny, deny.toml), in the workspace and beside it
+# licences, duplicate and refused dependencies, sources (cargo-deny, deny.toml); the compliance table names tests that exist
 . "$(dirname "$0")/lib.sh"
 . tests/gate/cargo-deny.sh
 
@@ -16,3 +16,4 @@ for manifest in $(git ls-files '*Cargo.toml'); do
     fail "$manifest has a workspace but no committed Cargo.lock"
 done
 echo "${#manifests[@]} workspaces, $(grep -c '^name = ' Cargo.lock) packages locked in the first"
+python3 tests/gate/compliance.py || fail "compliance"

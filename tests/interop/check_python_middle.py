@@ -6,16 +6,12 @@ does not; both are left out here.
 """
 
 import json
-import pathlib
-import socket
-import subprocess
-import sys
-import time
 
 import requests
 
-from collector import Rotel, attributes_of, free_port
+from collector import Rotel
 import peer
+from services import Service, chain_of, python
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 STATE = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
@@ -41,63 +37,6 @@ MALFORMED = [
 ]
 
 
-class Middle:
-    """The Python service for the length of a `with`."""
-
-    def __init__(self, collector: str, downstream: str):
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}/"
-        self.environment = peer.CLEAN | {
-            "PORT": str(port),
-            "DOWNSTREAM": downstream,
-            "OTEL_SERVICE_NAME": "python middle",
-            "OTEL_TRACES_EXPORTER": "otlp",
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-            "OTEL_METRICS_EXPORTER": "none",
-            "OTEL_LOGS_EXPORTER": "none",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
-            "OTEL_BSP_SCHEDULE_DELAY": "50",
-        }
-
-    def __enter__(self):
-        here = pathlib.Path(__file__)
-        self.process = subprocess.Popen(
-            [pathlib.Path(sys.executable).with_name("opentelemetry-instrument"), sys.executable]
-            + [here.with_name("python_middle.py")],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(self.url.split("/")[2].split(":"), 0.2).close()
-                return self
-            except OSError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    self.process.kill()
-                    raise RuntimeError(f"the Python service does not listen:\n{self.process.communicate()[0].decode()}")
-                time.sleep(0.05)
-
-    def wait_for_export(self, rotel: Rotel, spans: int) -> None:
-        """Waits until the collector has so many spans of this service: it is killed in the end, and would lose them."""
-        deadline = time.monotonic() + 10
-        while sum(service_of(resource) == "python middle" for resource, _, _ in rotel.received()) < spans:
-            assert time.monotonic() < deadline, f"the Python service did not export {spans} spans"
-            time.sleep(0.02)
-
-    def __exit__(self, kind, *_):
-        self.process.kill()
-        out, _ = self.process.communicate()
-        if kind:
-            print(out.decode(), file=sys.stderr)
-
-
-def service_of(resource) -> str:
-    return attributes_of(resource.attributes)["service.name"]
-
-
 def call(url: str, collector: str, flags: str | None) -> tuple[dict, dict, dict]:
     """What the caller reports, what the last service answers, the caller's ledger."""
     trace = {"TRACEPARENT": f"00-{TRACE}-{PARENT}-{flags}", "TRACESTATE": STATE} if flags else {}
@@ -107,16 +46,7 @@ def call(url: str, collector: str, flags: str | None) -> tuple[dict, dict, dict]
 
 def check_chain(rotel, client, answer, parent: str, state: str) -> None:
     """Four spans of three services, each the child of the one before."""
-    found = []
-    for resource, _, span in rotel.received():
-        if span.trace_id.hex() == client["trace_id"]:
-            found.append((service_of(resource), span))
-    by_parent = {span.parent_span_id.hex(): (service, span) for service, span in found}
-    chain, next_parent = [], parent
-    while next_parent in by_parent:
-        chain.append(by_parent[next_parent])
-        next_parent = chain[-1][1].span_id.hex()
-    assert len(chain) == len(found) == 4, f"{chain}\nof {found}"
+    chain = chain_of(rotel, client["trace_id"], parent)
     expected = [("rust client", 3), ("python middle", 2), ("python middle", 3), ("rust server", 2)]
     assert [(service, span.kind) for service, span in chain] == expected, chain
     spans = [span for _, span in chain]
@@ -125,14 +55,14 @@ def check_chain(rotel, client, answer, parent: str, state: str) -> None:
     # The sampled flag holds all along. Python's exporter leaves it out of its own spans' flags.
     assert spans[0].flags & ~0x02 == OWN | (REMOTE if parent else 0), spans[0]
     assert spans[-1].flags & ~0x02 == OWN | REMOTE, spans[-1]
-    assert all(a.start_time_unix_nano <= b.start_time_unix_nano for a, b in zip(spans, spans[1:])), chain
-    printed = {p["ID"]: p["Parent ID"] for p in rotel.printed() if p["Trace ID"] == client["trace_id"]}
-    assert printed == {span.span_id.hex(): span.parent_span_id.hex() for span in spans}, printed
 
 
 def main() -> None:
     with Rotel() as rotel:
-        with peer.Server(rotel.url) as server, Middle(rotel.url, server.url) as middle:
+        with (
+            peer.Server(rotel.url) as server,
+            Service(python("python_middle.py"), "python middle", rotel.url, server.url) as middle,
+        ):
             # Unsampled first, so that what it must not export has the longest time to arrive.
             client, answer, ledger = call(middle.url, rotel.url, "00")
             assert (client["trace_id"], answer["trace_id"]) == (TRACE, TRACE), (client, answer)

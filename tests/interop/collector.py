@@ -44,7 +44,7 @@ class Sink:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                sink.requests.append(ExportTraceServiceRequest.FromString(body))
+                sink.requests.append(sink.read(body))
                 answer = ExportTraceServiceResponse().SerializeToString()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/x-protobuf")
@@ -58,6 +58,9 @@ class Sink:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def read(self, body: bytes) -> ExportTraceServiceRequest:
+        return ExportTraceServiceRequest.FromString(body)
 
     def close(self):
         self.server.shutdown()

@@ -12,6 +12,11 @@ CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_") and k 
 SERVICE = "interop peer"
 
 
+def tool(variable: str) -> str:
+    """A path that tests/gate/interop.sh hands over."""
+    return os.environ[variable]
+
+
 def environment(url: str, **more: str) -> dict[str, str]:
     return CLEAN | {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_SERVICE_NAME": SERVICE} | more
 

@@ -34,7 +34,7 @@ fn children(row: Row, is_sampled: bool, op: impl Fn(&Span) + 'static) -> Case {
     })
 }
 
-fn four(root: &Span) {
+pub(super) fn four(root: &Span) {
     let span = Span::enter_with_parent("child", root).with_properties(|| {
         [
             ("http.method", STATIC_TEXT.into()),

@@ -2,6 +2,7 @@
 //!
 //! Background threads are theirs, and work on the other core.
 
+pub(crate) mod cost;
 mod fastrace;
 mod minitrace;
 mod opentelemetry;

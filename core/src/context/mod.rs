@@ -1,7 +1,7 @@
 //! Trace context: what travels between processes so that their spans form one tree.
 //!
-//! Read on in this order: [`traceparent`], [`tracestate`], [`baggage`], the other formats [`binary`], [`compact`] and
-//! [`b3`], the fields of a message as [`carrier`], and all of it together in [`propagator`]; then what small links
+//! Read on in this order: [`traceparent`], [`tracestate`], [`baggage`], the other formats [`binary`], [`compact`],
+//! [`b3`], [`jaeger`] and [`ot_trace`], the fields of a message as [`carrier`], and all of it together in [`propagator`]; then what small links
 //! carry it in, [`can`], [`coap`] and [`mqtt`].
 //!
 //! Input: header values, as they came. Output: a [`SpanContext`] and the borrowed or owned forms of
@@ -27,6 +27,8 @@ pub mod binary;
 pub mod compact;
 
 pub mod b3;
+pub mod jaeger;
+pub mod ot_trace;
 
 pub mod carrier;
 
@@ -46,7 +48,9 @@ pub use coap::CoapError;
 pub use compact::CompactError;
 pub use flags::TraceFlags;
 pub use id::{SpanId, TraceId};
+pub use jaeger::JaegerError;
 pub use mqtt::MqttError;
+pub use ot_trace::{OtTraceError, OtTraceHeaders};
 pub use otel_state::OtelTraceState;
 pub use percent::PercentDecoded;
 pub use propagator::{ExtractError, Extracted, Propagator, Propagators};

@@ -14,6 +14,8 @@ use core::fmt;
 
 use super::b3::{B3, B3Error, B3Headers, B3Sampling};
 use super::carrier::{Carrier, CarrierMut};
+use super::jaeger::{self, JaegerError};
+use super::ot_trace::{self, OtTraceError, OtTraceHeaders};
 use super::{
     AllowedBaggage, Baggage, SpanContext, TraceState, TraceStateError, TraceStateText,
     TraceparentError, traceparent,
@@ -28,6 +30,10 @@ const B3_SPAN_ID: &str = "x-b3-spanid";
 const B3_PARENT: &str = "x-b3-parentspanid";
 const B3_SAMPLED: &str = "x-b3-sampled";
 const B3_FLAGS: &str = "x-b3-flags";
+const JAEGER: &str = "uber-trace-id";
+const OT_TRACE_ID: &str = "ot-tracer-traceid";
+const OT_SPAN_ID: &str = "ot-tracer-spanid";
+const OT_SAMPLED: &str = "ot-tracer-sampled";
 
 /// Why a part of the context was left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +51,10 @@ pub enum ExtractError {
     TraceState(TraceStateError),
     /// Malformed B3 headers.
     B3(B3Error),
+    /// A malformed `uber-trace-id`.
+    Jaeger(JaegerError),
+    /// Malformed `ot-tracer-*` headers.
+    OtTrace(OtTraceError),
 }
 
 impl fmt::Display for ExtractError {
@@ -54,6 +64,8 @@ impl fmt::Display for ExtractError {
             Self::Traceparent(error) => error.fmt(f),
             Self::TraceState(error) => error.fmt(f),
             Self::B3(error) => error.fmt(f),
+            Self::Jaeger(error) => error.fmt(f),
+            Self::OtTrace(error) => error.fmt(f),
         }
     }
 }
@@ -65,6 +77,8 @@ impl core::error::Error for ExtractError {
             Self::Traceparent(error) => Some(error),
             Self::TraceState(error) => Some(error),
             Self::B3(error) => Some(error),
+            Self::Jaeger(error) => Some(error),
+            Self::OtTrace(error) => Some(error),
         }
     }
 }
@@ -78,6 +92,18 @@ impl From<TraceparentError> for ExtractError {
 impl From<B3Error> for ExtractError {
     fn from(error: B3Error) -> Self {
         Self::B3(error)
+    }
+}
+
+impl From<JaegerError> for ExtractError {
+    fn from(error: JaegerError) -> Self {
+        Self::Jaeger(error)
+    }
+}
+
+impl From<OtTraceError> for ExtractError {
+    fn from(error: OtTraceError) -> Self {
+        Self::OtTrace(error)
     }
 }
 
@@ -147,7 +173,24 @@ pub fn extract_traceparent<C: Carrier + ?Sized>(
 /// assert!(extracted.fault.is_none());
 /// ```
 pub fn extract_w3c<C: Carrier + ?Sized>(carrier: &C) -> Extracted<'_> {
-    Propagators::W3C.extract(carrier)
+    // Not through the set: whoever reads W3C only carries nothing of the other formats in flash.
+    let mut extracted = Extracted::default();
+    extract_trace_context(carrier, &mut extracted);
+    extracted.baggage = Baggage::parse(carrier.values(BAGGAGE));
+    extracted
+}
+
+fn extract_trace_context<'a, C: Carrier + ?Sized>(carrier: &'a C, extracted: &mut Extracted<'a>) {
+    match extract_traceparent(carrier) {
+        Ok(context) => extracted.span_context = context,
+        Err(error) => extracted.fault = Some(error),
+    }
+    if extracted.span_context.is_some() {
+        match TraceState::parse(carrier.values(TRACESTATE)) {
+            Ok(trace_state) => extracted.trace_state = trace_state,
+            Err(error) => extracted.fault = Some(ExtractError::TraceState(error)),
+        }
+    }
 }
 
 /// Sets `traceparent`, and `tracestate` and `baggage` where they are not empty.
@@ -173,13 +216,40 @@ pub fn inject_w3c<C: CarrierMut + ?Sized>(
     trace_state: TraceStateText<'_>,
     baggage: AllowedBaggage<'_>,
 ) -> Result<(), C::Error> {
-    Propagators::W3C.inject(carrier, context, trace_state, baggage)
+    if context.is_valid() {
+        inject_trace_context(carrier, context, trace_state)?;
+    }
+    inject_baggage(carrier, baggage)
+}
+
+fn inject_trace_context<C: CarrierMut + ?Sized>(
+    carrier: &mut C,
+    context: &SpanContext,
+    trace_state: TraceStateText<'_>,
+) -> Result<(), C::Error> {
+    let text = traceparent::encode(context);
+    // Always ASCII.
+    carrier.set(TRACEPARENT, core::str::from_utf8(&text).unwrap_or_default())?;
+    if trace_state.as_str().is_empty() {
+        return Ok(());
+    }
+    carrier.set(TRACESTATE, trace_state.as_str())
+}
+
+fn inject_baggage<C: CarrierMut + ?Sized>(
+    carrier: &mut C,
+    baggage: AllowedBaggage<'_>,
+) -> Result<(), C::Error> {
+    if baggage.as_str().is_empty() {
+        return Ok(());
+    }
+    carrier.set(BAGGAGE, baggage.as_str())
 }
 
 /// Which formats to read and write: a set, chosen at compile time or from `OTEL_PROPAGATORS`.
 ///
-/// On the way in the first format that brings a context wins: W3C, then B3 single, then B3 multi. On
-/// the way out all are written.
+/// On the way in the first format that brings a context wins: W3C, then B3 single, B3 multi, Jaeger, OT
+/// trace. On the way out all are written.
 ///
 /// ```
 /// use spanlet::context::propagator::{Propagator, Propagators};
@@ -197,7 +267,7 @@ pub struct Propagators(u8);
 /// ```
 /// use spanlet::context::propagator::Propagator;
 /// assert_eq!(Propagator::from_name("b3multi"), Some(Propagator::B3Multi));
-/// assert_eq!(Propagator::from_name("jaeger"), None);
+/// assert_eq!(Propagator::from_name("xray"), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -210,9 +280,30 @@ pub enum Propagator {
     B3,
     /// `b3multi`: the several headers.
     B3Multi,
+    /// `jaeger`: see [`jaeger`](super::jaeger).
+    Jaeger,
+    /// `ottrace`: see [`ot_trace`](super::ot_trace).
+    OtTrace,
 }
 
 impl Propagator {
+    /// The headers that the format sets, and with them a request that is sent again is cleared.
+    ///
+    /// ```
+    /// use spanlet::context::propagator::Propagator;
+    /// assert_eq!(Propagator::TraceContext.fields(), ["traceparent", "tracestate"]);
+    /// ```
+    pub const fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::TraceContext => &[TRACEPARENT, TRACESTATE],
+            Self::Baggage => &[BAGGAGE],
+            Self::B3 => &[B3_SINGLE],
+            Self::B3Multi => &[B3_TRACE_ID, B3_SPAN_ID, B3_SAMPLED],
+            Self::Jaeger => &[JAEGER],
+            Self::OtTrace => &[OT_TRACE_ID, OT_SPAN_ID, OT_SAMPLED],
+        }
+    }
+
     /// From its name in `OTEL_PROPAGATORS`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
@@ -220,6 +311,8 @@ impl Propagator {
             "baggage" => Some(Self::Baggage),
             "b3" => Some(Self::B3),
             "b3multi" => Some(Self::B3Multi),
+            "jaeger" => Some(Self::Jaeger),
+            "ottrace" => Some(Self::OtTrace),
             _ => None,
         }
     }
@@ -230,6 +323,8 @@ impl Propagator {
             Self::Baggage => 0x02,
             Self::B3 => 0x04,
             Self::B3Multi => 0x08,
+            Self::Jaeger => 0x10,
+            Self::OtTrace => 0x20,
         }
     }
 }
@@ -260,24 +355,38 @@ impl Propagators {
         self.0 & propagator.bit() != 0
     }
 
+    /// The headers that [`inject`](Self::inject) may set. SPEC: Context, "TextMapPropagator", "Fields".
+    ///
+    /// ```
+    /// use spanlet::context::propagator::{Propagator, Propagators};
+    /// let set = Propagators::NONE.with(Propagator::Baggage).with(Propagator::B3);
+    /// assert!(set.fields().eq(["baggage", "b3"]));
+    /// ```
+    pub fn fields(self) -> impl Iterator<Item = &'static str> {
+        [
+            Propagator::TraceContext,
+            Propagator::Baggage,
+            Propagator::B3,
+            Propagator::B3Multi,
+            Propagator::Jaeger,
+            Propagator::OtTrace,
+        ]
+        .into_iter()
+        .filter(move |propagator| self.contains(*propagator))
+        .flat_map(|propagator| propagator.fields().iter().copied())
+    }
+
     /// Reads a message's headers. Never fails.
     pub fn extract<C: Carrier + ?Sized>(self, carrier: &C) -> Extracted<'_> {
         let mut extracted = Extracted::default();
         if self.contains(Propagator::TraceContext) {
-            match extract_traceparent(carrier) {
-                Ok(context) => extracted.span_context = context,
-                Err(error) => extracted.fault = Some(error),
-            }
-            if extracted.span_context.is_some() {
-                match TraceState::parse(carrier.values(TRACESTATE)) {
-                    Ok(trace_state) => extracted.trace_state = trace_state,
-                    Err(error) => extracted.fault = Some(ExtractError::TraceState(error)),
-                }
-            }
+            extract_trace_context(carrier, &mut extracted);
         }
         for (propagator, extract) in [
             (Propagator::B3, extract_b3 as fn(&C) -> _),
             (Propagator::B3Multi, extract_b3_multi),
+            (Propagator::Jaeger, extract_jaeger),
+            (Propagator::OtTrace, extract_ot_trace),
         ] {
             if !self.contains(propagator) || extracted.span_context.is_some() {
                 continue;
@@ -313,12 +422,7 @@ impl Propagators {
     ) -> Result<(), C::Error> {
         let is_valid = context.is_valid();
         if is_valid && self.contains(Propagator::TraceContext) {
-            let text = traceparent::encode(context);
-            // Always ASCII.
-            carrier.set(TRACEPARENT, core::str::from_utf8(&text).unwrap_or_default())?;
-            if !trace_state.as_str().is_empty() {
-                carrier.set(TRACESTATE, trace_state.as_str())?;
-            }
+            inject_trace_context(carrier, context, trace_state)?;
         }
         if is_valid && self.contains(Propagator::B3) {
             carrier.set(B3_SINGLE, B3::from(context).encode_single().as_str())?;
@@ -330,8 +434,20 @@ impl Propagators {
                 carrier.set(name, parts.next().unwrap_or_default())?;
             }
         }
-        if self.contains(Propagator::Baggage) && !baggage.as_str().is_empty() {
-            carrier.set(BAGGAGE, baggage.as_str())?;
+        if is_valid && self.contains(Propagator::Jaeger) {
+            carrier.set(JAEGER, &jaeger::encode(context))?;
+        }
+        if is_valid && self.contains(Propagator::OtTrace) {
+            let text = B3::from(context).encode_single();
+            // The low half of the trace id: these tracers know no more.
+            let ids = text.as_str().get(16..).unwrap_or_default();
+            for (name, id) in [OT_TRACE_ID, OT_SPAN_ID].into_iter().zip(ids.split('-')) {
+                carrier.set(name, id)?;
+            }
+            carrier.set(OT_SAMPLED, ot_trace::sampled_text(context))?;
+        }
+        if self.contains(Propagator::Baggage) {
+            inject_baggage(carrier, baggage)?;
         }
         Ok(())
     }
@@ -358,6 +474,30 @@ fn extract_b3_multi<C: Carrier + ?Sized>(carrier: &C) -> Result<Option<B3>, Extr
     Ok(Some(B3::parse_multi(headers)?))
 }
 
+fn extract_jaeger<C: Carrier + ?Sized>(carrier: &C) -> Result<Option<B3>, ExtractError> {
+    match single(carrier, JAEGER)? {
+        None => Ok(None),
+        Some(value) => Ok(Some(of_context(jaeger::parse(value)?))),
+    }
+}
+
+fn extract_ot_trace<C: Carrier + ?Sized>(carrier: &C) -> Result<Option<B3>, ExtractError> {
+    let headers = OtTraceHeaders {
+        trace_id: single(carrier, OT_TRACE_ID)?,
+        span_id: single(carrier, OT_SPAN_ID)?,
+        sampled: single(carrier, OT_SAMPLED)?,
+    };
+    Ok(ot_trace::parse(headers)?.map(of_context))
+}
+
+/// In the form in which B3 comes: without a decision that counts where there are no ids.
+fn of_context(context: SpanContext) -> B3 {
+    B3 {
+        context: Some(context),
+        ..B3::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -367,7 +507,9 @@ mod tests {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     const ALL: Propagators = Propagators::W3C
         .with(Propagator::B3)
-        .with(Propagator::B3Multi);
+        .with(Propagator::B3Multi)
+        .with(Propagator::Jaeger)
+        .with(Propagator::OtTrace);
 
     #[test]
     fn what_is_injected_is_extracted_in_every_format() {
@@ -379,23 +521,51 @@ mod tests {
         baggage.set("secret", "x").unwrap();
         let mut buffer = [0; 64];
         let allowed = baggage.encode_allowed(&["tenant"], &mut buffer);
-        let mut out = FixedCarrier::<8, 68>::new();
+        let mut out = FixedCarrier::<12, 68>::new();
         ALL.inject(&mut out, &context, state.text(), allowed)
             .unwrap();
-        assert_eq!(out.iter().count(), 7);
+        // What is set is what `fields` names, no more and no less.
+        assert!(out.iter().map(|(name, _)| name).eq(in_order_of_injection()));
         for set in [
             Propagators::W3C,
             Propagators::NONE.with(Propagator::B3),
             Propagators::NONE.with(Propagator::B3Multi),
+            Propagators::NONE.with(Propagator::Jaeger),
         ] {
             let extracted = set.extract(&out);
             assert_eq!(extracted.span_context, Some(context));
             assert_eq!(extracted.fault, None);
         }
+        // Of these tracers the low half of the trace id comes back.
+        let halved = Propagators::NONE.with(Propagator::OtTrace).extract(&out);
+        let halved = halved.span_context.unwrap();
+        assert_eq!(
+            halved.trace_id().to_words(),
+            [0, context.trace_id().to_words()[1]]
+        );
+        assert_eq!(halved.span_id(), context.span_id());
+        assert_eq!(halved.flags(), context.flags());
         let extracted = extract_w3c(&out);
         assert_eq!(extracted.trace_state.get("rojo"), Some("1"));
         assert_eq!(extracted.baggage.get("tenant").unwrap().value(), "ä");
         assert!(extracted.baggage.get("secret").is_none());
+    }
+
+    /// `fields`, with the baggage last.
+    fn in_order_of_injection() -> impl Iterator<Item = &'static str> {
+        let others = ALL.fields().filter(|name| *name != BAGGAGE);
+        others.chain([BAGGAGE])
+    }
+
+    #[test]
+    fn faults_of_the_older_formats_are_named() {
+        let bad = [("uber-trace-id", "1:2"), ("ot-tracer-traceid", "1")];
+        let extracted = ALL.extract(&bad);
+        assert!(extracted.span_context.is_none());
+        assert!(matches!(extracted.fault, Some(ExtractError::Jaeger(_))));
+        let ot = Propagators::NONE.with(Propagator::OtTrace).extract(&bad);
+        assert!(matches!(ot.fault, Some(ExtractError::OtTrace(_))));
+        assert!(Propagators::W3C.extract(&bad).fault.is_none());
     }
 
     #[test]

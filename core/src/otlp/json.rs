@@ -10,6 +10,8 @@
 mod any;
 mod text;
 
+mod transcode;
+
 use super::out::{Full, copy_short};
 use super::span::{otlp_flags, otlp_kind};
 use super::{
@@ -20,6 +22,7 @@ use crate::clock::UnixAnchor;
 use crate::context::{SpanContext, SpanId, TraceFlags, TraceId, traceparent};
 use crate::record::{Entry, EventView, InstrumentationScope, LinkView, SpanView, Status};
 use text::Json;
+pub use transcode::{TranscodeError, transcode_json};
 
 /// Closes the lists of spans, of scopes and of resources.
 const TAIL: &[u8] = b"]}]}]}";

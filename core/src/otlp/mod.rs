@@ -27,7 +27,7 @@ mod json;
 use crate::attribute::KeyValue;
 use crate::clock::UnixAnchor;
 use crate::record::{InstrumentationScope, SpanView};
-pub use json::OtlpJsonEncoder;
+pub use json::{OtlpJsonEncoder, TranscodeError, transcode_json};
 use out::{Full, Out, fill_varint, len_len};
 
 /// Attribute (int) of a span whose values were cut: how many.

@@ -11,8 +11,10 @@
 //! | [`RateLimited`] | so many a second |
 //! | [`ParentBased`] | what the parent's trace keeps; another sampler decides on roots |
 //! | [`AlwaysRecord`] | what its inner sampler keeps, and records the rest in case it fails or is slow |
+//! | [`CompositeSampler`] | what composable samplers ([`ParentThreshold`], [`Rule`], [`ConsistentRatio`]) prefer together |
 
 mod always_record;
+mod composite;
 mod parent_based;
 mod probability;
 mod rate_limited;
@@ -20,6 +22,7 @@ mod threshold;
 mod trace_id_ratio;
 
 pub use always_record::AlwaysRecord;
+pub use composite::{ComposableSampler, CompositeSampler, ParentThreshold, Rule, SamplingIntent};
 pub use parent_based::ParentBased;
 pub use probability::ConsistentRatio;
 pub use rate_limited::RateLimited;

@@ -11,12 +11,12 @@ use std::string::String;
 fn trace(low: u64) -> TraceId {
     TraceId::from_bytes((1u128 << 127 | u128::from(low)).to_be_bytes()).unwrap()
 }
-fn parent(low: u64, sampled: bool, remote: bool) -> SpanContext {
+pub(super) fn parent(low: u64, sampled: bool, remote: bool) -> SpanContext {
     let span = SpanId::from_bytes([3; 8]).unwrap();
     let context = SpanContext::new(trace(low), span, TraceFlags::NONE.with_sampled(sampled));
     if remote { context.remote() } else { context }
 }
-fn ask<'a>(
+pub(super) fn ask<'a>(
     sampler: &impl Sampler,
     low: u64,
     parent: Option<&'a SpanContext>,
@@ -32,7 +32,7 @@ fn ask<'a>(
         trace_state,
     })
 }
-fn name(sampler: &dyn Sampler) -> String {
+pub(super) fn name(sampler: &dyn Sampler) -> String {
     let mut text = String::new();
     sampler.describe(&mut text).unwrap();
     text

@@ -168,6 +168,24 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
         } else {
             rec.current()
         };
+        if R::KEEPS_TRACE_STATE && !head.has_parent && rec.has_trace_state() {
+            // By parts, as below.
+            return SpanBuilder {
+                rec,
+                head: Head {
+                    name: head.name,
+                    kind: head.kind,
+                    parent,
+                    has_parent: true,
+                    trace_state: None,
+                    start: head.start,
+                    scope: head.scope,
+                },
+                attributes: self.attributes,
+                links: self.links,
+            }
+            .start_in_trace_state();
+        }
         // A device works with the parent that is left, in the same code.
         #[cfg(not(target_pointer_width = "64"))]
         let parent = parent.filter(SpanContext::is_valid);
@@ -287,6 +305,20 @@ impl<'b, R: Recorder> SpanBuilder<'b, R> {
             );
         }
         Span::recording(rec, header(), limits)
+    }
+
+    /// The child of the current span, which has a trace state.
+    #[cold]
+    #[inline(never)]
+    fn start_in_trace_state<B: SpanBuf>(self) -> Span<R, B> {
+        let rec = self.rec;
+        rec.with_trace_state(|trace_state| {
+            let head = Head {
+                trace_state,
+                ..self.head
+            };
+            SpanBuilder { head, ..self }.start_here()
+        })
     }
 
     /// The child of nobody, out of line: with it in line, each child's ids would be chosen from two.

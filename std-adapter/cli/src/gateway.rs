@@ -10,7 +10,7 @@ use crate::output::{CliError, LookArgs, Printer};
 use clap::{ArgGroup, Args};
 use spanlet_std::clock::ClockConfig;
 use spanlet_std::config::{Config, Endpoint};
-use spanlet_std::export::OtlpHttpBuilder;
+use spanlet_std::export::{SpanExporter, otlp_exporter};
 use spanlet_std::receiver::{Gateway, GatewayLedger};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,8 +36,8 @@ Examples:
   spanlet gateway --waterfall --connect localhost:9090   to a bridge that listens, as OpenOCD's RTT server does
   spanlet gateway --waterfall --stdin < /dev/ttyACM0     a serial port (after `stty -F /dev/ttyACM0 raw`)
 
-Devices connect over TCP and send frames (core/WIRE.md). Headers, timeout, compression and certificates for the
-collector come from the OTEL_EXPORTER_OTLP_* variables.
+Devices connect over TCP and send frames (core/WIRE.md). Protocol (http/protobuf or http/json), headers,
+timeout, compression and certificates for the collector come from the OTEL_EXPORTER_OTLP_* variables.
 
 Times of devices are mapped to this machine's clock. Each span says by how much its start and end may be off it:
 spanlet.clock.error_bound_ns, or spanlet.clock.error = unknown where nothing bounds the link's delay."
@@ -171,7 +171,7 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), CliError> {
     }
 }
 
-fn exporter(url: &str) -> Result<impl spanlet_std::export::SpanExporter + 'static, CliError> {
+fn exporter(url: &str) -> Result<Box<dyn SpanExporter>, CliError> {
     let (mut config, warnings) = Config::from_process();
     for warning in warnings {
         eprintln!("spanlet: {warning}");
@@ -183,9 +183,7 @@ fn exporter(url: &str) -> Result<impl spanlet_std::export::SpanExporter + 'stati
     };
     config.otlp.endpoint =
         endpoint.map_err(|error| CliError::Other(format!("--otlp {url}: {error}")))?;
-    OtlpHttpBuilder::from(config.otlp)
-        .build()
-        .map_err(|error| CliError::Other(format!("--otlp {url}: {error}")))
+    otlp_exporter(config.otlp).map_err(|error| CliError::Other(format!("--otlp {url}: {error}")))
 }
 
 /// A line every now and then, if something has happened.

@@ -10,6 +10,8 @@
 
 mod otlp;
 
+mod zipkin;
+
 mod sdk;
 
 mod resource;
@@ -22,6 +24,7 @@ pub use otlp::{
 };
 pub use resource::{ResourceConfig, ResourceError, parse_resource_attributes};
 pub use sdk::{BatchConfig, LimitsConfig, Propagator, RootSampler, SamplerConfig, TracesExporter};
+pub use zipkin::ZipkinConfig;
 
 use env::Env;
 
@@ -39,7 +42,7 @@ use env::Env;
 /// let (config, warnings) = Config::from_lookup(env);
 /// assert_eq!(config.resource.service_name(), Some("checkout"));
 /// assert_eq!(config.otlp.endpoint.to_string(), "http://collector:4318/v1/traces");
-/// assert_eq!(config.batch.max_queue_size, 2048);
+/// assert_eq!(config.batch.max_queue_size, 131_072);
 /// assert!(warnings[0].to_string().starts_with("OTEL_BSP_MAX_QUEUE_SIZE=\"many\""));
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +63,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `OTEL_EXPORTER_OTLP_*` and `OTEL_EXPORTER_OTLP_TRACES_*`.
     pub otlp: OtlpConfig,
+    /// `OTEL_EXPORTER_ZIPKIN_*`.
+    pub zipkin: ZipkinConfig,
 }
 
 impl Default for Config {
@@ -74,6 +79,7 @@ impl Default for Config {
             batch: BatchConfig::default(),
             limits: LimitsConfig::default(),
             otlp: OtlpConfig::default(),
+            zipkin: ZipkinConfig::default(),
         }
     }
 }
@@ -92,6 +98,7 @@ impl Config {
             batch: BatchConfig::read(&mut env),
             limits: LimitsConfig::read(&mut env),
             otlp: OtlpConfig::read(&mut env),
+            zipkin: ZipkinConfig::read(&mut env),
         };
         (config, env.into_warnings())
     }

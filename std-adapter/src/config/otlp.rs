@@ -60,9 +60,19 @@ impl OtlpConfig {
         let default = OtlpConfig::default();
         let certificate = first(env, option!("CERTIFICATE")).map(|s| PathBuf::from(s.value));
         let (traces, general) = option!("TIMEOUT");
+        let protocol = read_protocol(env);
+        let insecure = {
+            let (traces, general) = option!("INSECURE");
+            if env.get(traces).is_some() {
+                env.boolean(traces)
+            } else {
+                env.boolean(general)
+            }
+        };
         OtlpConfig {
-            endpoint: read_endpoint(env).unwrap_or(default.endpoint),
-            protocol: read_protocol(env),
+            endpoint: read_endpoint(env, protocol, insecure)
+                .unwrap_or_else(|| Endpoint::of(protocol)),
+            protocol,
             headers: read_headers(env),
             timeout: env
                 .timeout(traces)
@@ -71,14 +81,7 @@ impl OtlpConfig {
             compression: read_compression(env),
             certificate,
             client: read_client(env),
-            insecure: {
-                let (traces, general) = option!("INSECURE");
-                if env.get(traces).is_some() {
-                    env.boolean(traces)
-                } else {
-                    env.boolean(general)
-                }
-            },
+            insecure,
         }
     }
 }
@@ -87,16 +90,22 @@ fn first(env: &mut Env<'_>, (traces, general): (&'static str, &'static str)) -> 
     env.get(traces).or_else(|| env.get(general))
 }
 
-fn read_endpoint(env: &mut Env<'_>) -> Option<Endpoint> {
+fn read_endpoint(env: &mut Env<'_>, protocol: OtlpProtocol, insecure: bool) -> Option<Endpoint> {
+    type Parse<'p> = &'p dyn Fn(&str) -> Result<Endpoint, EndpointError>;
+    let grpc = |url: &str| Endpoint::grpc(url, insecure);
+    let (exact, base): (Parse<'_>, Parse<'_>) = match protocol {
+        OtlpProtocol::Grpc => (&grpc, &grpc),
+        OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => (&Endpoint::exact, &Endpoint::base),
+    };
     let (traces, general) = option!("ENDPOINT");
     if let Some(setting) = env.get(traces) {
-        match Endpoint::exact(&setting.value) {
+        match exact(&setting.value) {
             Ok(endpoint) => return Some(endpoint),
             Err(error) => warn_endpoint(env, &setting, error),
         }
     }
     let setting = env.get(general)?;
-    match Endpoint::base(&setting.value) {
+    match base(&setting.value) {
         Ok(endpoint) => Some(endpoint),
         Err(error) => {
             warn_endpoint(env, &setting, error);
@@ -105,7 +114,7 @@ fn read_endpoint(env: &mut Env<'_>) -> Option<Endpoint> {
     }
 }
 
-fn warn_endpoint(env: &mut Env<'_>, setting: &Setting, error: EndpointError) {
+pub(super) fn warn_endpoint(env: &mut Env<'_>, setting: &Setting, error: EndpointError) {
     let problem = format!("{error}; it is not taken");
     if error == EndpointError::Credentials {
         env.warn_hidden(setting.variable, problem);
@@ -115,16 +124,21 @@ fn warn_endpoint(env: &mut Env<'_>, setting: &Setting, error: EndpointError) {
 }
 
 fn read_protocol(env: &mut Env<'_>) -> OtlpProtocol {
-    if let Some(setting) = first(env, option!("PROTOCOL"))
-        && setting.value != "http/protobuf"
-    {
-        let problem = match setting.value.as_str() {
-            "grpc" | "http/json" => "is not supported; http/protobuf stands",
-            _ => "is no protocol (http/protobuf); http/protobuf stands",
-        };
-        env.warn(&setting, problem);
+    let Some(setting) = first(env, option!("PROTOCOL")) else {
+        return OtlpProtocol::default();
+    };
+    match setting.value.as_str() {
+        "http/protobuf" => OtlpProtocol::HttpProtobuf,
+        "http/json" => OtlpProtocol::HttpJson,
+        "grpc" => OtlpProtocol::Grpc,
+        _ => {
+            env.warn(
+                &setting,
+                "is no protocol (grpc, http/protobuf, http/json); http/protobuf stands",
+            );
+            OtlpProtocol::HttpProtobuf
+        }
     }
-    OtlpProtocol::HttpProtobuf
 }
 
 fn read_compression(env: &mut Env<'_>) -> Compression {
@@ -188,11 +202,15 @@ fn read_headers(env: &mut Env<'_>) -> Headers {
 }
 
 /// How OTLP is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OtlpProtocol {
     /// `http/protobuf`.
+    #[default]
     HttpProtobuf,
+    /// `http/json`.
+    HttpJson,
+    /// `grpc`; needs the feature `grpc`.
+    Grpc,
 }
 
 /// How request bodies are compressed.
@@ -276,6 +294,36 @@ impl Endpoint {
         Ok(Endpoint(uri))
     }
 
+    /// Where a collector on this machine listens for the protocol.
+    #[must_use]
+    pub fn of(protocol: OtlpProtocol) -> Self {
+        match protocol {
+            OtlpProtocol::Grpc => Endpoint(Uri::from_static("http://localhost:4317/")),
+            OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => Endpoint::default(),
+        }
+    }
+
+    /// The URL of a gRPC collector, whose path does not count. Without a scheme it is reached by TLS, unless
+    /// `insecure`.
+    ///
+    /// # Errors
+    /// If it is not of an endpoint's form.
+    ///
+    /// ```
+    /// use spanlet_std::config::Endpoint;
+    /// assert_eq!(Endpoint::grpc("collector:4317", false)?.to_string(), "https://collector:4317/");
+    /// assert_eq!(Endpoint::grpc("http://collector:4317", false)?.to_string(), "http://collector:4317/");
+    /// # Ok::<(), spanlet_std::config::EndpointError>(())
+    /// ```
+    pub fn grpc(url: &str, insecure: bool) -> Result<Self, EndpointError> {
+        let url = url.trim();
+        if url.contains("://") {
+            return Self::exact(url);
+        }
+        let scheme = if insecure { "http" } else { "https" };
+        Self::exact(&format!("{scheme}://{url}"))
+    }
+
     /// A base URL, below which traces go to `v1/traces`.
     ///
     /// # Errors
@@ -298,6 +346,10 @@ impl Endpoint {
         Uri::from_parts(parts)
             .map(Endpoint)
             .map_err(|_| EndpointError::Url)
+    }
+
+    pub(super) fn zipkin() -> Self {
+        Endpoint(Uri::from_static("http://localhost:9411/api/v2/spans"))
     }
 
     pub(crate) fn uri(&self) -> &Uri {

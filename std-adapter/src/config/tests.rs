@@ -66,6 +66,8 @@ const ALL: &[&str] = &[
     "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
     "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
     "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
+    "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
+    "OTEL_EXPORTER_ZIPKIN_TIMEOUT",
 ];
 
 #[test]
@@ -158,12 +160,16 @@ fn a_bad_resource_attribute_spoils_the_list() {
 
 #[test]
 fn propagators_and_exporters_are_lists_without_repeats() {
-    use Propagator::{B3, B3Multi, Baggage, TraceContext};
+    use Propagator::{B3, B3Multi, Baggage, Jaeger, OtTrace, TraceContext};
     let config = clean(&[
-        ("OTEL_PROPAGATORS", "b3, baggage,b3,b3multi,tracecontext"),
+        (
+            "OTEL_PROPAGATORS",
+            "b3, baggage,b3,b3multi,tracecontext,ottrace,jaeger",
+        ),
         ("OTEL_TRACES_EXPORTER", "console,otlp,zipkin"),
     ]);
-    assert_eq!(config.propagators, [B3, Baggage, B3Multi, TraceContext]);
+    let propagators = [B3, Baggage, B3Multi, TraceContext, OtTrace, Jaeger];
+    assert_eq!(config.propagators, propagators);
     let exporters = [
         TracesExporter::Console,
         TracesExporter::Otlp,
@@ -177,7 +183,7 @@ fn propagators_and_exporters_are_lists_without_repeats() {
     ]);
     assert!(config.propagators.is_empty() && config.exporters.is_empty());
 
-    let (config, warnings) = read(&[("OTEL_PROPAGATORS", "b3,jaeger,none,x")]);
+    let (config, warnings) = read(&[("OTEL_PROPAGATORS", "b3,xray,none,x")]);
     assert_eq!(config.propagators, [B3]);
     assert_eq!(warnings.len(), 3);
     let (config, warnings) = read(&[("OTEL_TRACES_EXPORTER", "logging")]);
@@ -399,8 +405,70 @@ fn other_otlp_options_prefer_the_traces_variable() {
 
     refused("OTEL_EXPORTER_OTLP_TIMEOUT", "10s");
     refused("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd");
-    refused("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    refused("OTEL_EXPORTER_OTLP_PROTOCOL", "http/xml");
     refused("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "udp");
     refused("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key");
     refused("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/chain");
+}
+
+#[test]
+fn protocols_and_their_endpoints() {
+    const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+    const GENERAL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    let otlp = |pairs: &[(&str, &str)]| {
+        let otlp = clean(pairs).otlp;
+        (otlp.protocol, otlp.endpoint.to_string())
+    };
+    let (http, grpc) = ("http://localhost:4318/v1/traces", "http://localhost:4317/");
+    for (name, protocol, endpoint) in [
+        ("http/protobuf", OtlpProtocol::HttpProtobuf, http),
+        ("http/json", OtlpProtocol::HttpJson, http),
+        ("grpc", OtlpProtocol::Grpc, grpc),
+    ] {
+        assert_eq!(otlp(&[(PROTOCOL, name)]), (protocol, endpoint.to_owned()));
+    }
+    let both = [
+        (PROTOCOL, "grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
+    ];
+    assert_eq!(otlp(&both).0, OtlpProtocol::HttpJson);
+    // By gRPC no path is added, and a scheme is not needed.
+    for (url, insecure, shown) in [
+        ("http://c:4317", "false", "http://c:4317/"),
+        ("https://c:4317", "true", "https://c:4317/"),
+        ("c:4317", "false", "https://c:4317/"),
+        ("c:4317", "true", "http://c:4317/"),
+    ] {
+        for variable in [GENERAL, TRACES] {
+            let pairs = [
+                (PROTOCOL, "grpc"),
+                (variable, url),
+                ("OTEL_EXPORTER_OTLP_INSECURE", insecure),
+            ];
+            assert_eq!(otlp(&pairs).1, shown, "{url} {insecure}");
+        }
+    }
+}
+
+#[test]
+fn zipkin() {
+    let zipkin = clean(&[
+        (
+            "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
+            "http://z:9411/api/v2/spans",
+        ),
+        ("OTEL_EXPORTER_ZIPKIN_TIMEOUT", "0"),
+    ])
+    .zipkin;
+    assert_eq!(zipkin.endpoint.to_string(), "http://z:9411/api/v2/spans");
+    assert_eq!(zipkin.timeout, None);
+    let default = clean(&[]).zipkin;
+    assert_eq!(
+        default.endpoint.to_string(),
+        "http://localhost:9411/api/v2/spans"
+    );
+    assert_eq!(default.timeout, Some(Duration::from_secs(10)));
+    refused("OTEL_EXPORTER_ZIPKIN_ENDPOINT", "z:9411");
+    refused("OTEL_EXPORTER_ZIPKIN_TIMEOUT", "10s");
 }

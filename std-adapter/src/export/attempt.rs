@@ -3,6 +3,7 @@
 //! Stage: inside an export, between two waits. Input: the bytes as they go on the wire and the time
 //! left. Output: [`Attempt`]. Bound: reads at most the response limit plus one byte.
 
+use super::delivery::{Attempt, Transport};
 use super::error::{ConnectReason, ExportError, tame};
 use super::response::{PartialSuccess, error_text, glimpse, parse_success};
 use super::retry::parse_retry_after;
@@ -13,20 +14,9 @@ use std::time::SystemTime;
 use ureq::http::{self, HeaderMap, header};
 use ureq::{Agent, SendBody};
 
-/// What came of one request.
-pub(super) enum Attempt {
-    /// The collector took the request.
-    Taken(PartialSuccess),
-    /// It did not, or it is not known; `retry_after` is the collector's wish.
-    Failed {
-        error: ExportError,
-        retry_after: Option<Duration>,
-    },
-}
-
 /// What all requests to one collector have in common.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct HttpTarget {
     pub(super) agent: Agent,
     pub(super) uri: http::Uri,
     /// The endpoint without credentials, for messages.
@@ -34,17 +24,21 @@ pub(super) struct Target {
     /// Every header but the content's length.
     pub(super) headers: HeaderMap,
     pub(super) response_limit: usize,
+    /// Whether what a 2xx answer says is of OTLP; if not, the status says it all.
+    pub(super) answers_otlp: bool,
 }
 
-impl Target {
-    /// Sends `body` and waits for the answer, for at most `time_left` (`None`: without limit).
-    /// `allowed` is the time that the message of a timeout names.
-    pub(super) fn attempt(
+impl Transport for HttpTarget {
+    fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    fn attempt(
         &self,
         body: &[u8],
         time_left: Option<Duration>,
         allowed: Duration,
-        unix_now: impl Fn() -> SystemTime,
+        unix_now: &dyn Fn() -> SystemTime,
     ) -> Attempt {
         let mut sending = Sending { rest: body };
         let response = self.request(&mut sending, body.len(), time_left);
@@ -59,6 +53,12 @@ impl Target {
         }
     }
 
+    fn cut(&self) {
+        self.agent.clone().shutdown();
+    }
+}
+
+impl HttpTarget {
     fn request(
         &self,
         sending: &mut Sending<'_>,
@@ -83,7 +83,7 @@ impl Target {
     fn read_answer(
         &self,
         mut response: http::Response<ureq::Body>,
-        unix_now: impl Fn() -> SystemTime,
+        unix_now: &dyn Fn() -> SystemTime,
     ) -> Attempt {
         let status = response.status().as_u16();
         let text = |name: header::HeaderName| -> Option<String> {
@@ -115,6 +115,9 @@ impl Target {
                 status,
                 limit: self.response_limit,
             },
+            (200..=299, _) if !self.answers_otlp => {
+                return Attempt::Taken(PartialSuccess::default());
+            }
             (200..=299, Ok(Some(body))) => match parse_success(content_type, &body) {
                 Ok(partial) => return Attempt::Taken(partial),
                 Err(error) => ExportError::UnreadableAnswer {
@@ -221,7 +224,7 @@ impl Read for Sending<'_> {
 }
 
 /// Reads to the end; `None` if that is more than `limit` bytes away.
-fn read_limited(from: impl Read, limit: usize) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn read_limited(from: impl Read, limit: usize) -> io::Result<Option<Vec<u8>>> {
     let mut body = Vec::new();
     let within = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     from.take(within).read_to_end(&mut body)?;

@@ -3,20 +3,23 @@
 //! Stage: start-up. Input: [`OtlpConfig`] and what the program sets itself, which wins. Output:
 //! [`OtlpHttpExporter`]. Bound: certificate files are read once, here.
 
-use super::attempt::Target;
+use super::SpanExporter;
+use super::attempt::HttpTarget;
+use super::delivery::Delivery;
 use super::otlp_http::{OtlpHttpExporter, REQUEST_LIMIT_BYTES, RESPONSE_LIMIT_BYTES};
-use super::retry::{RetryPolicy, StopSignal, SystemTimer, Timer};
-use crate::config::{Compression, Endpoint, EndpointError, HeaderError, OtlpConfig};
+use super::packing::{Format, Packing};
+use super::retry::{RetryPolicy, SystemTimer, Timer};
+use crate::config::{Compression, Endpoint, EndpointError, HeaderError, OtlpConfig, OtlpProtocol};
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use ureq::http::{HeaderMap, HeaderValue, header};
 
 /// SPEC: OpenTelemetry Protocol Exporter, "User Agent".
-const USER_AGENT: &str = concat!(
+pub(super) const USER_AGENT: &str = concat!(
     "OTel-OTLP-Exporter-Rust-spanlet/",
     env!("CARGO_PKG_VERSION")
 );
@@ -44,6 +47,20 @@ pub enum ExporterError {
         /// The endpoint as shown to the user.
         endpoint: String,
     },
+    /// The protocol is `grpc` and the crate was built without its feature `grpc`.
+    NoGrpc {
+        /// The endpoint as shown to the user.
+        endpoint: String,
+    },
+    /// A gRPC connection cannot be set up like this.
+    Transport {
+        /// The endpoint as shown to the user.
+        endpoint: String,
+        /// Why not.
+        detail: String,
+    },
+    /// The runtime that a gRPC exporter drives itself could not be made.
+    Runtime(io::Error),
     /// The endpoint is not a URL that the client takes.
     Endpoint(EndpointError),
 }
@@ -59,6 +76,20 @@ impl fmt::Display for ExporterError {
                 f,
                 "{endpoint} needs TLS, and this build has none: enable the feature `tls` of spanlet-std"
             ),
+            ExporterError::NoGrpc { endpoint } => write!(
+                f,
+                "{endpoint} is to be reached by gRPC, and this build has none: enable the feature `grpc` of spanlet-std, \
+                 or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf (port 4318)"
+            ),
+            ExporterError::Transport { endpoint, detail } => {
+                write!(
+                    f,
+                    "no gRPC connection to {endpoint} can be set up: {detail}"
+                )
+            }
+            ExporterError::Runtime(cause) => {
+                write!(f, "no runtime for the gRPC exporter could be made: {cause}")
+            }
             ExporterError::Endpoint(error) => error.fmt(f),
         }
     }
@@ -67,10 +98,37 @@ impl fmt::Display for ExporterError {
 impl core::error::Error for ExporterError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            ExporterError::File { cause, .. } => Some(cause),
+            ExporterError::File { cause, .. } | ExporterError::Runtime(cause) => Some(cause),
             ExporterError::Endpoint(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+/// The OTLP exporter that a configuration asks for, by its protocol.
+///
+/// # Errors
+/// If a file cannot be used, or what is asked for is not built in.
+///
+/// ```
+/// use spanlet_std::config::{Config, OtlpProtocol};
+/// use spanlet_std::export::otlp_exporter;
+/// let (mut config, _) = Config::from_lookup(|_| None);
+/// config.otlp.protocol = OtlpProtocol::HttpJson;
+/// let exporter = otlp_exporter(config.otlp)?;
+/// # Ok::<(), spanlet_std::export::ExporterError>(())
+/// ```
+pub fn otlp_exporter(config: OtlpConfig) -> Result<Box<dyn SpanExporter>, ExporterError> {
+    match config.protocol {
+        OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => {
+            Ok(Box::new(OtlpHttpBuilder::from(config).build()?))
+        }
+        #[cfg(feature = "grpc")]
+        OtlpProtocol::Grpc => Ok(Box::new(super::OtlpGrpcBuilder::from(config).build()?)),
+        #[cfg(not(feature = "grpc"))]
+        OtlpProtocol::Grpc => Err(ExporterError::NoGrpc {
+            endpoint: config.endpoint.to_string(),
+        }),
     }
 }
 
@@ -111,6 +169,15 @@ impl OtlpHttpBuilder {
     pub fn endpoint(mut self, url: &str) -> Result<Self, EndpointError> {
         self.config.endpoint = Endpoint::exact(url)?;
         Ok(self)
+    }
+    /// Whether bodies are OTLP/JSON (`http/json`) instead of protobuf.
+    pub fn json(mut self, json: bool) -> Self {
+        self.config.protocol = if json {
+            OtlpProtocol::HttpJson
+        } else {
+            OtlpProtocol::HttpProtobuf
+        };
+        self
     }
     /// Adds a header to every request; a second one of the same name takes its place.
     ///
@@ -173,61 +240,71 @@ impl OtlpHttpBuilder {
     /// # Errors
     /// If a file cannot be used, or TLS is needed and not built in.
     pub fn build(self) -> Result<OtlpHttpExporter, ExporterError> {
-        let endpoint = &self.config.endpoint;
-        let uri = endpoint.uri().clone();
-        if endpoint.is_tls() && !cfg!(feature = "tls") {
-            return Err(ExporterError::NoTls {
-                endpoint: endpoint.to_string(),
-            });
-        }
-        let proxy = if is_this_machine(uri.host().unwrap_or_default()) {
-            None
-        } else {
-            ureq::Proxy::try_from_env()
+        let config = self.config;
+        let (format, content_type) = match config.protocol {
+            OtlpProtocol::HttpJson => (Format::Json, "application/json"),
+            _ => (Format::Protobuf, "application/x-protobuf"),
         };
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            // A redirected POST turns into a GET, whose success would say nothing.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(USER_AGENT)
-            .accept("")
-            .accept_encoding("")
-            .no_delay(true)
-            .proxy(proxy);
-        let agent = with_tls(agent, &self.config)?;
-
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/x-protobuf"),
-        );
-        if self.config.compression == Compression::Gzip {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        for (name, value) in self.config.headers.iter() {
-            headers.insert(name.clone(), value.clone());
-        }
-        Ok(OtlpHttpExporter {
-            target: Target {
-                agent: agent.build().new_agent(),
-                uri,
-                shown: endpoint.to_string(),
-                headers,
-                response_limit: self.response_limit,
-            },
-            compression: self.config.compression,
-            timeout: self.config.timeout,
-            retry: self.retry,
-            request_limit: self.request_limit,
-            timer: self.timer,
-            stop: StopSignal::default(),
-            hold_until: Mutex::default(),
-            spare: Mutex::default(),
-            calls: Mutex::default(),
-            call_ended: Condvar::new(),
-        })
+        let compression = config.compression;
+        let timeout = config.timeout;
+        let target = http_target(&config, content_type, self.response_limit, true)?;
+        Ok(OtlpHttpExporter(Delivery::new(
+            target,
+            Packing::new(format, compression, self.request_limit),
+            timeout,
+            self.retry,
+            self.timer,
+        )))
     }
+}
+
+/// What requests to an HTTP endpoint have in common, from its configuration.
+pub(super) fn http_target(
+    config: &OtlpConfig,
+    content_type: &'static str,
+    response_limit: usize,
+    answers_otlp: bool,
+) -> Result<HttpTarget, ExporterError> {
+    let endpoint = &config.endpoint;
+    let uri = endpoint.uri().clone();
+    if endpoint.is_tls() && !cfg!(feature = "tls") {
+        return Err(ExporterError::NoTls {
+            endpoint: endpoint.to_string(),
+        });
+    }
+    let proxy = if is_this_machine(uri.host().unwrap_or_default()) {
+        None
+    } else {
+        ureq::Proxy::try_from_env()
+    };
+    let agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        // A redirected POST turns into a GET, whose success would say nothing.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(USER_AGENT)
+        .accept("")
+        .accept_encoding("")
+        .no_delay(true)
+        .proxy(proxy);
+    let agent = with_tls(agent, config)?;
+
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if config.compression == Compression::Gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    for (name, value) in config.headers.iter() {
+        headers.insert(name.clone(), value.clone());
+    }
+    Ok(HttpTarget {
+        agent: agent.build().new_agent(),
+        uri,
+        shown: endpoint.to_string(),
+        headers,
+        response_limit,
+        answers_otlp,
+    })
 }
 
 /// Whether a host is this machine by name or address, which no proxy can stand in for.
@@ -246,41 +323,56 @@ fn with_tls(agent: AgentConfig, _config: &OtlpConfig) -> Result<AgentConfig, Exp
 
 #[cfg(feature = "tls")]
 fn with_tls(agent: AgentConfig, config: &OtlpConfig) -> Result<AgentConfig, ExporterError> {
-    use std::path::Path;
-    use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+    use ureq::tls::{ClientCert, RootCerts, TlsConfig};
 
-    let pem_error = |path: &Path, detail: &dyn fmt::Display| ExporterError::Pem {
-        path: path.to_owned(),
-        detail: detail.to_string(),
-    };
-    let certificates = |path: &Path| -> Result<Vec<Certificate<'static>>, ExporterError> {
-        let pem = read(path)?;
-        let found = ureq::tls::parse_pem(&pem)
-            .filter_map(|item| match item {
-                Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(Ok(certificate)),
-                Ok(_) => None,
-                Err(error) => Some(Err(pem_error(path, &error))),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        if found.is_empty() {
-            return Err(pem_error(path, &"holds no PEM certificate"));
-        }
-        Ok(found)
-    };
     let mut tls = TlsConfig::builder();
     if let Some(path) = &config.certificate {
         tls = tls.root_certs(RootCerts::new_with_certs(&certificates(path)?));
     }
     if let Some((chain, key)) = &config.client {
-        let private = PrivateKey::from_pem(&read(key)?).map_err(|error| pem_error(key, &error))?;
-        let client = ClientCert::new_with_certs(&certificates(chain)?, private);
+        let client = ClientCert::new_with_certs(&certificates(chain)?, private_key(key)?);
         tls = tls.client_cert(Some(client));
     }
     Ok(agent.tls_config(tls.build()))
 }
 
+/// The certificates of a PEM file, one at least.
 #[cfg(feature = "tls")]
-fn read(path: &std::path::Path) -> Result<Vec<u8>, ExporterError> {
+pub(super) fn certificates(
+    path: &std::path::Path,
+) -> Result<Vec<ureq::tls::Certificate<'static>>, ExporterError> {
+    let pem = read(path)?;
+    let found = ureq::tls::parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+            Ok(_) => None,
+            Err(error) => Some(Err(pem_error(path, &error))),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if found.is_empty() {
+        return Err(pem_error(path, &"holds no PEM certificate"));
+    }
+    Ok(found)
+}
+
+/// The private key of a PEM file.
+#[cfg(feature = "tls")]
+pub(super) fn private_key(
+    path: &std::path::Path,
+) -> Result<ureq::tls::PrivateKey<'static>, ExporterError> {
+    ureq::tls::PrivateKey::from_pem(&read(path)?).map_err(|error| pem_error(path, &error))
+}
+
+#[cfg(feature = "tls")]
+fn pem_error(path: &std::path::Path, detail: &dyn fmt::Display) -> ExporterError {
+    ExporterError::Pem {
+        path: path.to_owned(),
+        detail: detail.to_string(),
+    }
+}
+
+#[cfg(feature = "tls")]
+pub(super) fn read(path: &std::path::Path) -> Result<Vec<u8>, ExporterError> {
     std::fs::read(path).map_err(|cause| ExporterError::File {
         path: path.to_owned(),
         cause,

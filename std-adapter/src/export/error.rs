@@ -109,6 +109,36 @@ pub enum ExportError {
         /// What was wrong with it.
         detail: String,
     },
+    /// A gRPC collector answered with an error status.
+    GrpcStatus {
+        /// The collector's address as shown to the user.
+        endpoint: String,
+        /// The gRPC status code.
+        code: u8,
+        /// The collector's own words, if it had any.
+        message: String,
+        /// Whether it said when to try again (`RetryInfo`).
+        says_when: bool,
+    },
+    /// An exporter that is not of this crate, or writes elsewhere than to a collector, failed.
+    Exporter {
+        /// Which one.
+        exporter: String,
+        /// What it said.
+        detail: String,
+    },
+    /// An exporter panicked. It is asked again for the next batch.
+    Panicked {
+        /// What it panicked with.
+        message: String,
+    },
+    /// An exporter reported another number of spans than it was given.
+    Miscounted {
+        /// How many it was given.
+        given: u64,
+        /// How many it reported.
+        reported: u64,
+    },
     /// The batch counts spans but has no bytes.
     EmptyBody,
     /// The exporter was shut down before the batch was taken.
@@ -161,6 +191,11 @@ impl ExportError {
             | ExportError::TimedOut { .. }
             | ExportError::Throttled { .. } => true,
             ExportError::Status { status, .. } => matches!(status, 429 | 502 | 503 | 504),
+            // SPEC: opentelemetry-proto, OTLP/gRPC "Failures": CANCELLED, DEADLINE_EXCEEDED, ABORTED,
+            // OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS; RESOURCE_EXHAUSTED if the server says when.
+            ExportError::GrpcStatus {
+                code, says_when, ..
+            } => matches!(code, 1 | 4 | 10 | 11 | 14 | 15) || (*code == 8 && *says_when),
             _ => false,
         }
     }
@@ -173,7 +208,7 @@ impl fmt::Display for ExportError {
                 ConnectReason::Refused => write!(
                     f,
                     "collector at {endpoint} refused the connection: is it running, and is the port right? \
-                     (OTLP/HTTP is 4318; set OTEL_EXPORTER_OTLP_ENDPOINT)"
+                     (OTLP/HTTP is 4318, gRPC 4317, Zipkin 9411; set OTEL_EXPORTER_OTLP_ENDPOINT or _ZIPKIN_ENDPOINT)"
                 ),
                 ConnectReason::HostNotFound => write!(
                     f,
@@ -266,8 +301,8 @@ impl fmt::Display for ExportError {
                 detail,
             } => write!(
                 f,
-                "what listens at {endpoint} does not speak HTTP/1.1 ({detail}): 4317 is the gRPC port, OTLP/HTTP is 4318; \
-                 an https receiver needs https:// in the endpoint"
+                "what listens at {endpoint} does not speak the protocol ({detail}): 4317 is the gRPC port, OTLP/HTTP is 4318 \
+                 (OTEL_EXPORTER_OTLP_PROTOCOL); an https receiver needs https:// in the endpoint"
             ),
             ExportError::UnreadableAnswer {
                 endpoint,
@@ -292,6 +327,31 @@ impl fmt::Display for ExportError {
             ExportError::BadRequest { endpoint, detail } => {
                 write!(f, "no request to {endpoint} could be made: {detail}")
             }
+            ExportError::GrpcStatus {
+                endpoint,
+                code,
+                message,
+                ..
+            } => {
+                write!(f, "collector at {endpoint} answered {}", grpc_name(*code))?;
+                if !message.is_empty() {
+                    write!(f, " \"{message}\"")?;
+                }
+                if let Some(hint) = grpc_hint(*code) {
+                    write!(f, ": {hint}")?;
+                }
+                Ok(())
+            }
+            ExportError::Exporter { exporter, detail } => {
+                write!(f, "the exporter {exporter} failed: {detail}")
+            }
+            ExportError::Panicked { message } => {
+                write!(f, "the exporter panicked: {message}")
+            }
+            ExportError::Miscounted { given, reported } => write!(
+                f,
+                "the exporter was given {given} spans and reported on {reported}: a fault of that exporter"
+            ),
             ExportError::EmptyBody => f.write_str("the batch counts spans but has no bytes"),
             ExportError::ShutDown { last } => {
                 f.write_str("the exporter was shut down before the collector took the spans")?;
@@ -328,6 +388,40 @@ fn status_hint(status: u16) -> Option<&'static str> {
     })
 }
 
+/// SPEC: gRPC, "Status codes and their use in gRPC".
+fn grpc_name(code: u8) -> &'static str {
+    match code {
+        0 => "OK",
+        1 => "CANCELLED",
+        3 => "INVALID_ARGUMENT",
+        4 => "DEADLINE_EXCEEDED",
+        5 => "NOT_FOUND",
+        6 => "ALREADY_EXISTS",
+        7 => "PERMISSION_DENIED",
+        8 => "RESOURCE_EXHAUSTED",
+        9 => "FAILED_PRECONDITION",
+        10 => "ABORTED",
+        11 => "OUT_OF_RANGE",
+        12 => "UNIMPLEMENTED",
+        13 => "INTERNAL",
+        14 => "UNAVAILABLE",
+        15 => "DATA_LOSS",
+        16 => "UNAUTHENTICATED",
+        _ => "UNKNOWN",
+    }
+}
+
+fn grpc_hint(code: u8) -> Option<&'static str> {
+    Some(match code {
+        3 => "it could not read the request; this is a fault to report",
+        7 | 16 => "credentials are missing or wrong (OTEL_EXPORTER_OTLP_HEADERS)",
+        8 => "it is overloaded, a quota is used up, or the request is too large for it",
+        12 => "it takes no traces by gRPC (or no gzip: OTEL_EXPORTER_OTLP_COMPRESSION=none)",
+        14 => "it is overloaded or starting",
+        _ => return None,
+    })
+}
+
 /// Makes a text from outside fit for a log line: one line, no control characters, bounded.
 pub(crate) fn tame(text: &str) -> String {
     let mut tamed = String::new();
@@ -351,6 +445,21 @@ mod tests {
         let long = tame(&"é".repeat(1000));
         assert_eq!(long.chars().count(), MAX_REMOTE_TEXT + 1);
         assert!(long.ends_with('…'));
+    }
+
+    #[test]
+    fn grpc_codes_are_retryable_as_the_protocol_says() {
+        let retryable = |says_when| -> Vec<u8> {
+            let of = |code| ExportError::GrpcStatus {
+                endpoint: String::new(),
+                code,
+                message: String::new(),
+                says_when,
+            };
+            (0..=17).filter(|&code| of(code).is_retryable()).collect()
+        };
+        assert_eq!(retryable(false), [1, 4, 10, 11, 14, 15]);
+        assert_eq!(retryable(true), [1, 4, 8, 10, 11, 14, 15]);
     }
 
     #[test]

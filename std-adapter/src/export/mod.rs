@@ -2,12 +2,38 @@
 //!
 //! Stage: after the drain's encoder. Input: [`Batch`], an encoded ExportTraceServiceRequest and its
 //! span count. Output: [`ExportOutcome`], whose counts add up to the batch and feed the loss ledger.
-//! Bound: an exporter holds no queue; it owns at most one compressed copy of the batch that is being
-//! sent. There is one exporter, and so one queue of the caller's, per destination.
+//! Bound: an exporter holds no queue; it owns at most one copy in its destination's format and one compressed copy of
+//! the batch that is being sent. There is one exporter, and so one queue of the caller's, per destination.
+//!
+//! | exporter | sends |
+//! |---|---|
+//! | [`OtlpHttpExporter`] | OTLP over HTTP, protobuf or JSON |
+//! | `OtlpGrpcExporter` (feature `grpc`) | OTLP over gRPC |
+//! | [`ZipkinExporter`] | Zipkin's v2 JSON |
+//! | [`ConsoleExporter`] | text, for eyes |
+//! | `OpenTelemetryExporter` (feature `opentelemetry`) | through any exporter of `opentelemetry_sdk` |
+//!
+//! A batch is encoded once, by the thread that collects spans, whatever its destinations speak: it is the one thread
+//! that must keep up with all others. What a destination wants else (JSON, compression, objects) is made of the bytes in
+//! the thread that sends there.
 
 mod builder;
 
 mod otlp_http;
+
+mod zipkin;
+
+mod console;
+
+#[cfg(feature = "grpc")]
+mod grpc;
+
+#[cfg(feature = "opentelemetry")]
+mod opentelemetry;
+
+mod delivery;
+
+mod packing;
 
 mod attempt;
 
@@ -19,11 +45,17 @@ mod error;
 
 pub(crate) mod queue;
 
-pub use builder::{ExporterError, OtlpHttpBuilder};
+pub use builder::{ExporterError, OtlpHttpBuilder, otlp_exporter};
+pub use console::ConsoleExporter;
 pub use error::{ConnectReason, ExportError, MAX_REMOTE_TEXT};
+#[cfg(feature = "grpc")]
+pub use grpc::{OtlpGrpcBuilder, OtlpGrpcExporter};
+#[cfg(feature = "opentelemetry")]
+pub use opentelemetry::OpenTelemetryExporter;
 pub use otlp_http::{OtlpHttpExporter, REQUEST_LIMIT_BYTES, RESPONSE_LIMIT_BYTES};
 pub use response::{AnswerError, PartialSuccess, parse_trace_response};
 pub use retry::{RetryPolicy, StopSignal, SystemTimer, Timer, parse_retry_after};
+pub use zipkin::{ZipkinBuilder, ZipkinExporter};
 
 use core::time::Duration;
 
@@ -100,4 +132,13 @@ pub trait SpanExporter: Send + Sync {
     /// Refuses new batches, ends waits between attempts at once, lets a request that is under way
     /// run until `timeout` and then cuts it. Later calls do nothing and report nothing new.
     fn shutdown(&self, timeout: Duration) -> ShutdownReport;
+}
+
+impl SpanExporter for Box<dyn SpanExporter> {
+    fn export(&self, batch: Batch<'_>, budget: Duration) -> ExportOutcome {
+        (**self).export(batch, budget)
+    }
+    fn shutdown(&self, timeout: Duration) -> ShutdownReport {
+        (**self).shutdown(timeout)
+    }
 }

@@ -3,10 +3,12 @@
 //! Input: batches from the recorder's drain or a gateway. Output: what became of their spans. Bound: spans
 //! and bytes; what finds the queue full is counted and never waits.
 
-use super::{Batch, ExportOutcome, SpanExporter};
+use super::error::tame;
+use super::{Batch, ExportError, ExportOutcome, SpanExporter};
 use crate::receiver::DestinationLedger;
 use crate::recorder::Ledger;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,7 +64,7 @@ struct State {
     batches: VecDeque<Encoded>,
     spans: u64,
     bytes: usize,
-    /// Spans of the batch that is being sent.
+    /// Spans of the batches that are being sent.
     sending: u64,
     closed: bool,
     done: Ledger,
@@ -96,7 +98,7 @@ impl Queue {
         state.batches.push_back(batch);
         self.changed.notify_all();
     }
-    /// Sends until the queue is closed and empty.
+    /// Sends until the queue is closed and empty. Several threads may do so at once.
     pub(crate) fn send_all(&self, exporter: &dyn SpanExporter, budget: Duration) {
         loop {
             let batch = {
@@ -105,7 +107,7 @@ impl Queue {
                     if let Some(batch) = state.batches.pop_front() {
                         state.spans -= batch.spans;
                         state.bytes -= batch.body.len();
-                        state.sending = batch.spans;
+                        state.sending += batch.spans;
                         break batch;
                     }
                     if state.closed {
@@ -119,7 +121,7 @@ impl Queue {
             };
             let outcome = self.send(&batch, exporter, budget);
             let mut state = self.state();
-            state.sending = 0;
+            state.sending -= batch.spans;
             state.count(&outcome);
             batch.settle(|fate| {
                 fate.exported += outcome.exported;
@@ -141,13 +143,7 @@ impl Queue {
     ) -> ExportOutcome {
         loop {
             let was_closed = self.state().closed;
-            let outcome = exporter.export(
-                Batch {
-                    body: &batch.body,
-                    spans: batch.spans,
-                },
-                budget,
-            );
+            let outcome = guarded(exporter, batch, budget);
             // Offered again, a batch of which something arrived would arrive twice.
             let Some(pause) = outcome.retry_in else {
                 return outcome;
@@ -204,6 +200,42 @@ impl Queue {
     }
 }
 
+/// One export, whatever the exporter does: a panic costs the batch and not the thread, and a report that does
+/// not add up is not believed.
+fn guarded(exporter: &dyn SpanExporter, batch: &Encoded, budget: Duration) -> ExportOutcome {
+    let given = batch.spans;
+    let export = AssertUnwindSafe(|| {
+        let batch = Batch {
+            body: &batch.body,
+            spans: given,
+        };
+        exporter.export(batch, budget)
+    });
+    let outcome = catch_unwind(export).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        ExportOutcome {
+            failed: given,
+            error: Some(ExportError::Panicked {
+                message: tame(text.unwrap_or("with no message")),
+            }),
+            ..ExportOutcome::default()
+        }
+    });
+    match outcome.spans() {
+        reported if reported != given => ExportOutcome {
+            // Nobody knows better.
+            indeterminate: given,
+            attempts: outcome.attempts,
+            error: Some(ExportError::Miscounted { given, reported }),
+            ..ExportOutcome::default()
+        },
+        _ => outcome,
+    }
+}
+
 impl State {
     fn count(&mut self, outcome: &ExportOutcome) {
         self.done.exported += outcome.exported;
@@ -214,5 +246,97 @@ impl State {
         if let Some(error) = &outcome.error {
             self.last_error = Some(error.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::ShutdownReport;
+    use std::sync::Barrier;
+
+    struct Scripted<F>(F);
+    impl<F: Fn(Batch<'_>) -> ExportOutcome + Send + Sync> SpanExporter for Scripted<F> {
+        fn export(&self, batch: Batch<'_>, _: Duration) -> ExportOutcome {
+            (self.0)(batch)
+        }
+        fn shutdown(&self, _: Duration) -> ShutdownReport {
+            ShutdownReport::default()
+        }
+    }
+
+    fn exported(spans: u64) -> ExportOutcome {
+        ExportOutcome {
+            exported: spans,
+            attempts: 1,
+            ..ExportOutcome::default()
+        }
+    }
+
+    fn push(queue: &Queue, spans: u64) {
+        queue.push(Encoded {
+            body: Arc::from(&b"body"[..]),
+            spans,
+            owner: None,
+        });
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    #[test]
+    fn a_panic_or_a_wrong_report_costs_the_batch_and_nothing_else() {
+        let queue = Queue::new(100);
+        let exporter = Scripted(|batch: Batch<'_>| match batch.spans {
+            1 => panic!("no {}", "way"),
+            2 => exported(7),
+            3 => ExportOutcome::default(),
+            spans => exported(spans),
+        });
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.send_all(&exporter, Duration::MAX));
+            let mut ledger = Ledger::default();
+            for (spans, counted, words) in [
+                (1, (0, 0, 1), "the exporter panicked: no way"),
+                (2, (0, 2, 1), "was given 2 spans and reported on 7"),
+                (3, (0, 5, 1), "was given 3 spans and reported on 0"),
+                (4, (4, 5, 1), "was given 3"),
+            ] {
+                push(&queue, spans);
+                assert!(queue.wait_idle(soon()));
+                ledger = Ledger::default();
+                let error = queue.read(&mut ledger).unwrap();
+                let got = (ledger.exported, ledger.indeterminate, ledger.failed);
+                assert_eq!(got, counted);
+                assert!(error.contains(words), "{error}");
+            }
+            assert_eq!(ledger.buffered, 0);
+            queue.close(false);
+        });
+    }
+
+    #[test]
+    fn several_threads_send_side_by_side() {
+        let queue = Queue::new(100);
+        // Each waits for the other: one after the other they would never end.
+        let both = Barrier::new(2);
+        let exporter = Scripted(|batch: Batch<'_>| {
+            both.wait();
+            exported(batch.spans)
+        });
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| queue.send_all(&exporter, Duration::MAX));
+            }
+            for _ in 0..4 {
+                push(&queue, 3);
+            }
+            assert!(queue.wait_idle(soon()));
+            let mut ledger = Ledger::default();
+            queue.read(&mut ledger);
+            assert_eq!((ledger.exported, ledger.buffered), (12, 0));
+            queue.close(false);
+        });
     }
 }

@@ -76,15 +76,13 @@ impl core::error::Error for AnswerError {}
 /// ```
 pub fn parse_trace_response(body: &[u8]) -> Result<PartialSuccess, AnswerError> {
     let mut partial = PartialSuccess::default();
-    let mut fields = Fields { rest: body };
+    let mut fields = Fields::new(body);
     while let Some((number, value)) = fields.next()? {
         if number != 1 {
             continue;
         }
         // SPEC: protobuf encoding, "Last One Wins": a message field that comes twice is merged.
-        let mut inner = Fields {
-            rest: value.bytes()?,
-        };
+        let mut inner = Fields::new(value.bytes()?);
         while let Some((number, value)) = inner.next()? {
             match number {
                 1 => partial.rejected_spans = value.varint()?.cast_signed(),
@@ -183,7 +181,7 @@ fn media_type(content_type: &str) -> &str {
 /// `google.rpc.Status.message` (field 2).
 fn status_message(body: &[u8]) -> Result<&str, AnswerError> {
     let mut message = "";
-    let mut fields = Fields { rest: body };
+    let mut fields = Fields::new(body);
     while let Some((number, value)) = fields.next()? {
         if number == 2 {
             message = value.text()?;
@@ -194,7 +192,7 @@ fn status_message(body: &[u8]) -> Result<&str, AnswerError> {
 
 /// A protobuf field's value as it lies in the bytes.
 #[derive(Clone, Copy)]
-enum FieldValue<'a> {
+pub(super) enum FieldValue<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
     Fixed,
@@ -202,30 +200,33 @@ enum FieldValue<'a> {
 }
 
 impl<'a> FieldValue<'a> {
-    fn varint(self) -> Result<u64, AnswerError> {
+    pub(super) fn varint(self) -> Result<u64, AnswerError> {
         match self {
             FieldValue::Varint(value) => Ok(value),
             _ => Err(AnswerError::WrongType),
         }
     }
-    fn bytes(self) -> Result<&'a [u8], AnswerError> {
+    pub(super) fn bytes(self) -> Result<&'a [u8], AnswerError> {
         match self {
             FieldValue::Bytes(bytes) => Ok(bytes),
             _ => Err(AnswerError::WrongType),
         }
     }
-    fn text(self) -> Result<&'a str, AnswerError> {
+    pub(super) fn text(self) -> Result<&'a str, AnswerError> {
         core::str::from_utf8(self.bytes()?).map_err(|_| AnswerError::BadUtf8)
     }
 }
 
 /// The fields of one message, in order.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    fn next(&mut self) -> Result<Option<(u32, FieldValue<'a>)>, AnswerError> {
+    pub(super) fn new(message: &'a [u8]) -> Self {
+        Fields { rest: message }
+    }
+    pub(super) fn next(&mut self) -> Result<Option<(u32, FieldValue<'a>)>, AnswerError> {
         if self.rest.is_empty() {
             return Ok(None);
         }

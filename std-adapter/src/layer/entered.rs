@@ -3,7 +3,7 @@
 //! Input: enters and exits, which need not nest. Output: the current context follows the span entered last; events
 //! find the span that they belong to. Bound: the spans that a thread is in at once.
 
-use crate::recorder::Local;
+use crate::propagation::ambient::{self, Back};
 use core::num::NonZeroU64;
 use spanlet::SpanContext;
 use std::cell::RefCell;
@@ -12,7 +12,7 @@ struct Entered {
     /// Which layer of the process.
     layer: u64,
     id: NonZeroU64,
-    before: Option<SpanContext>,
+    before: Back,
 }
 
 thread_local! {
@@ -24,7 +24,7 @@ thread_local! {
 pub(super) fn enter(layer: u64, id: NonZeroU64, context: &SpanContext) {
     // A thread whose locals are gone has no current span.
     let _ = ENTERED.try_with(|entered| {
-        let before = Local.replace_current(Some(*context));
+        let before = ambient::enter(context);
         entered.borrow_mut().push(Entered { layer, id, before });
     });
 }
@@ -38,9 +38,7 @@ pub(super) fn exit(layer: u64, id: NonZeroU64) -> bool {
             let mut entered = entered.borrow_mut();
             let is_it = |e: &Entered| e.id == id && e.layer == layer;
             if entered.last().is_some_and(is_it) {
-                if let Some(top) = entered.pop() {
-                    Local.replace_current(top.before);
-                }
+                drop(entered.pop());
                 return true;
             }
             let Some(at) = entered.iter().rposition(is_it) else {
@@ -48,7 +46,7 @@ pub(super) fn exit(layer: u64, id: NonZeroU64) -> bool {
             };
             let out = entered.remove(at);
             if let Some(next) = entered.get_mut(at) {
-                next.before = out.before;
+                next.before.reach_back(out.before);
             }
             true
         })

@@ -42,7 +42,12 @@ impl CarrierMut for HttpFieldsMut<'_> {
     type Error = http::Error;
 
     fn set(&mut self, name: &'static str, value: &str) -> Result<(), http::Error> {
-        let name = HeaderName::from_bytes(name.as_bytes())?;
+        let name = match name {
+            "traceparent" => const { HeaderName::from_static("traceparent") },
+            "tracestate" => const { HeaderName::from_static("tracestate") },
+            "baggage" => const { HeaderName::from_static("baggage") },
+            other => HeaderName::from_bytes(other.as_bytes())?,
+        };
         self.0.try_insert(name, HeaderValue::from_str(value)?)?;
         Ok(())
     }
@@ -162,8 +167,6 @@ impl CarrierMut for MessageFields {
     type Error = core::convert::Infallible;
 
     fn set(&mut self, name: &'static str, value: &str) -> Result<(), Self::Error> {
-        self.0.retain(|(old, _)| !old.eq_ignore_ascii_case(name));
-        self.0.push((name.to_owned(), value.to_owned()));
-        Ok(())
+        super::PairsMut(&mut self.0).set(name, value)
     }
 }

@@ -275,6 +275,8 @@ impl Gateway {
             settings: Settings {
                 batch: BatchConfig {
                     schedule_delay: Duration::from_secs(1),
+                    max_queue_size: 2048,
+                    max_export_batch_size: 512,
                     ..BatchConfig::default()
                 },
                 limits: Limits {

@@ -1,24 +1,71 @@
 //! The drain thread: rings → OTLP → queue.
 //!
 //! Input: the rings of all threads. Output: encoded batches in the queue. Bound: one batch in the making.
-//! It sleeps while nothing happens, and looks the more often the more there is.
+//! It looks ten times a second, and at once when a ring fills up: then the thread that notices wakes it.
 
 use super::clock::WallClock;
-use super::shared::{RingMemory, Shared, ThreadRing};
+use super::rings::ThreadRing;
+use super::shared::Shared;
 use crate::export::queue::{Encoded, Queue};
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use spanlet::otlp::{OtlpEncoder, OtlpFull, Resource};
-use spanlet::{InstrumentationScope, KeyValue};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::resource::Resource;
+use core::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{AcqRel, Relaxed},
+};
+use spanlet::InstrumentationScope;
+use spanlet::otlp::{self, OtlpEncoder, OtlpFull};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 /// Bytes of a batch: about 6,000 spans with four attributes.
 const BATCH_BYTES: usize = 1 << 20;
-/// How long the drain sleeps while spans keep coming, and when none do.
-const BUSY: Duration = Duration::from_millis(1);
-const IDLE: Duration = Duration::from_millis(50);
+/// How long the drain sleeps unless it is woken. Rings that fill up wake it, and so this need not be short.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Spans read before their room is given back.
 const RELEASE_EVERY: u32 = 32;
+
+/// Wakes the drain. No lock; a system call only where the drain sleeps, and one for each time that it looks at the
+/// rings, however many threads call.
+#[derive(Default)]
+pub(crate) struct Alarm {
+    /// Somebody has woken the drain since it looked last.
+    rung: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+impl Alarm {
+    fn ring(&self) {
+        // ORDERING: of two wakers one is enough; what comes before it is seen by the drain, pairs with `sleep`.
+        if self.rung.load(Relaxed) || self.rung.swap(true, AcqRel) {
+            return;
+        }
+        // None: the drain is not there yet, and looks first.
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+    /// Sleeps until somebody rings, or for this long.
+    fn sleep(&self, longest: Duration) {
+        let until = Instant::now() + longest;
+        // ORDERING: what a waker did before it rang is seen when the rings are looked at next.
+        while !self.rung.swap(false, AcqRel) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+}
+
+/// Has the drain look at the rings now.
+#[cold]
+pub(crate) fn wake() {
+    if let Some(shared) = super::shared::installed() {
+        shared.alarm.ring();
+    }
+}
 
 /// What the drain shares with whoever flushes and shuts down.
 #[derive(Default)]
@@ -52,7 +99,7 @@ impl Control {
         let mut state = self.state();
         state.flush_wanted += 1;
         let wanted = state.flush_wanted;
-        self.changed.notify_all();
+        wake();
         while state.flush_done < wanted && !state.stopped {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -69,7 +116,7 @@ impl Control {
     pub(crate) fn stop(&self, until: Instant) -> bool {
         let mut state = self.state();
         state.stop = true;
-        self.changed.notify_all();
+        wake();
         while !state.stopped {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -83,12 +130,15 @@ impl Control {
         true
     }
     /// Sleeps; returns at once when a flush or the end is asked for.
-    fn pause(&self, sleep: Duration) -> (u64, bool) {
+    fn pause(&self, alarm: &Alarm, longest: Duration) -> (u64, bool) {
+        let is_asked = {
+            let state = self.state();
+            state.flush_wanted != state.flush_done || state.stop
+        };
+        if !is_asked {
+            alarm.sleep(longest);
+        }
         let state = self.state();
-        let (state, _) = self
-            .changed
-            .wait_timeout_while(state, sleep, |s| s.flush_wanted == s.flush_done && !s.stop)
-            .unwrap_or_else(PoisonError::into_inner);
         (state.flush_wanted, state.stop)
     }
     fn flushed(&self, upto: u64, stopped: bool) {
@@ -104,7 +154,7 @@ pub(crate) struct Drain {
     pub(crate) control: Arc<Control>,
     pub(crate) queues: Vec<Arc<Queue>>,
     pub(crate) clock: WallClock,
-    pub(crate) resource: Vec<(String, String)>,
+    pub(crate) resource: Resource,
     pub(crate) scope: InstrumentationScope<'static>,
     pub(crate) max_batch_spans: u32,
     pub(crate) schedule_delay: Duration,
@@ -114,12 +164,14 @@ pub(crate) struct Drain {
 impl Drain {
     /// Runs until it is stopped.
     pub(crate) fn run(mut self) {
-        let attributes = core::mem::take(&mut self.resource);
-        let attributes: Vec<KeyValue<'_, &str>> = attributes
-            .iter()
-            .map(|(key, value)| KeyValue::new(key.as_str(), value.as_str()))
-            .collect();
-        let resource = Resource::new(&attributes);
+        super::suppress_this_thread();
+        // There is one drain for each `Shared`.
+        let _ = self.shared.alarm.thread.set(std::thread::current());
+        let resource = core::mem::take(&mut self.resource);
+        resource.with_otlp(|resource| self.run_for(resource));
+    }
+
+    fn run_for(mut self, resource: &otlp::Resource<'_>) {
         let mut buf = vec![0; BATCH_BYTES];
         let mut going = true;
         let mut from = 0;
@@ -127,14 +179,13 @@ impl Drain {
             // One batch a turn: until it is full, or its time has come, or somebody asks for it.
             let anchor = self.clock.anchor();
             let scope = self.scope;
-            let Ok(mut batch) = OtlpEncoder::new(&mut buf, &resource, &scope, anchor) else {
+            let Ok(mut batch) = OtlpEncoder::new(&mut buf, resource, &scope, anchor) else {
                 // A resource of a megabyte: nothing can be sent. The rings fill up, and count it.
                 self.shared.close();
                 self.control.flushed(u64::MAX, true);
                 return;
             };
             let mut since: Option<Instant> = None;
-            let mut sleep = BUSY;
             let mut asked = None;
             let mut batch_is_full;
             loop {
@@ -153,8 +204,8 @@ impl Drain {
                 if left.is_some_and(|left| left.is_zero()) {
                     break;
                 }
-                sleep = if got { BUSY } else { (sleep * 2).min(IDLE) };
-                let (wanted, stop) = self.control.pause(sleep.min(left.unwrap_or(sleep)));
+                let longest = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
+                let (wanted, stop) = self.control.pause(&self.shared.alarm, longest);
                 let done = self.control.state().flush_done;
                 if stop || wanted != done {
                     asked = Some((wanted, stop));
@@ -187,7 +238,7 @@ impl Drain {
 
     /// Reads all rings once, into the batch. `true` when the batch is full.
     fn collect(&mut self, batch: &mut OtlpEncoder<'_>, from: &mut usize) -> bool {
-        self.rings.append(&mut self.shared.take_new());
+        self.rings.append(&mut self.shared.rings.take_new());
         let mut full = false;
         let count = self.rings.len();
         // Begin where the last full batch stopped, so that a busy thread starves nobody.
@@ -204,39 +255,34 @@ impl Drain {
         full
     }
 
-    /// Frees the rings of threads that are gone, and adds up what rings refused.
+    /// Takes back the rings and counts of threads that are gone, and adds up what rings refused.
     fn reap(&mut self) {
-        let mut kept = Vec::with_capacity(self.rings.len());
-        for mut ring in self.rings.drain(..) {
+        let control = &self.control;
+        let finished = self.rings.extract_if(.., |ring| {
             // Asked first: what a thread's last spans were refused for is then counted too.
             let is_finished = ring.consumer.is_finished();
-            ring.count_refused(&self.control);
-            if is_finished {
-                match RingMemory::free(ring) {
-                    Ok(()) => continue,
-                    Err(back) => kept.push(back),
-                }
-            } else {
-                kept.push(ring);
-            }
+            control.count_refused(ring.refused());
+            is_finished
+        });
+        let (mut freed, mut back) = (false, Vec::new());
+        for ring in finished {
+            freed = true;
+            back.extend(self.shared.rings.reclaim(ring).err());
         }
-        self.rings = kept;
+        self.rings.append(&mut back);
+        if freed {
+            self.shared.forget_gone();
+        }
     }
 }
 
-impl ThreadRing {
-    fn count_refused(&mut self, control: &Control) {
-        let (full, too_large) = (self.consumer.full(), self.consumer.too_large());
-        let (new_full, new_large) = (
-            full.wrapping_sub(self.full_seen),
-            too_large.wrapping_sub(self.too_large_seen),
-        );
-        (self.full_seen, self.too_large_seen) = (full, too_large);
-        // ORDERING: counts.
-        control.ring_full.fetch_add(u64::from(new_full), Relaxed);
-        control
-            .ring_too_large
-            .fetch_add(u64::from(new_large), Relaxed);
+impl Control {
+    fn count_refused(&self, (full, too_large): (i32, i32)) {
+        // ORDERING: counts. A larger ring takes one off again for the span that made it grow.
+        self.ring_full
+            .fetch_add(i64::from(full).cast_unsigned(), Relaxed);
+        self.ring_too_large
+            .fetch_add(i64::from(too_large).cast_unsigned(), Relaxed);
     }
 }
 

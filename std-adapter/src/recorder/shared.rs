@@ -1,29 +1,47 @@
 //! What all threads of the process share: settings, and the list of their rings.
 
 use super::clock::HostClock;
+use super::drain::Alarm;
 use super::ledger::Ledger;
+use super::rings::{RingSizes, Rings};
+use super::running::{Plan, Running};
 use super::thread::ThreadCounters;
-use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
-use spanlet::ring::SpscControl;
 use spanlet::{
     AlwaysOn, EndedUnsampled, ParentBased, Sampler, SamplingDecision, SamplingParameters,
-    SamplingResult, SpanConsumer, SpanLimits, SpanProducer, ThresholdUpdate, spsc_spans,
+    SamplingResult, SpanLimits, ThresholdUpdate,
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 static INSTALLED: AtomicPtr<Shared> = AtomicPtr::new(core::ptr::null_mut());
 static THREAD_GONE: AtomicU64 = AtomicU64::new(0);
 
-pub(crate) struct Shared {
+/// What a recording thread is told once.
+pub(crate) struct Settings {
     pub(crate) clock: HostClock,
     pub(crate) limits: SpanLimits,
     pub(crate) sampler: ProcessSampler,
-    pub(crate) ring_words: usize,
     /// Ticks from which on an unsampled span is kept; none without escalation.
     pub(crate) escalate_after: Option<u64>,
     /// From which each thread's ids follow; none for those of the operating system.
     pub(crate) id_seed: Option<u64>,
+    pub(crate) ring_sizes: RingSizes,
+}
+
+impl Settings {
+    pub(crate) fn escalate(&self, ended: &EndedUnsampled) -> bool {
+        self.escalate_after
+            .is_some_and(|after| ended.is_error || ended.duration_ticks >= after)
+    }
+}
+
+/// Of one recording; never freed, for threads keep a reference.
+pub(crate) struct Shared {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) rings: Rings,
+    pub(crate) alarm: Alarm,
+    /// In the child of a fork: what was started there.
+    pub(crate) revived: OnceLock<Arc<Running>>,
     /// Nobody reads rings any more: threads that come now get none.
     closed: AtomicBool,
     threads: Mutex<Threads>,
@@ -31,56 +49,11 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 struct Threads {
-    /// Rings that the drain has not taken over yet.
-    new: Vec<ThreadRing>,
     counters: Vec<Arc<ThreadCounters>>,
     /// What threads that are gone had counted: started, sampled out, ended.
     gone: (u64, u64, u64),
     /// Seeds given out.
     seeds: u64,
-}
-
-/// The drain's end of a thread's ring.
-pub(crate) struct ThreadRing {
-    pub(crate) consumer: SpanConsumer<'static>,
-    /// What the ring had refused when the drain looked last, modulo 2^32.
-    pub(crate) full_seen: u32,
-    pub(crate) too_large_seen: u32,
-}
-
-impl ThreadRing {
-    fn new(consumer: SpanConsumer<'static>) -> Self {
-        ThreadRing {
-            consumer,
-            full_seen: 0,
-            too_large_seen: 0,
-        }
-    }
-}
-
-/// Memory of a ring, leaked while the ring is in use.
-pub(crate) struct RingMemory {
-    control: &'static mut SpscControl,
-    words: &'static mut [MaybeUninit<u64>],
-}
-
-impl RingMemory {
-    pub(crate) fn new(words: usize) -> Self {
-        RingMemory {
-            control: Box::leak(Box::default()),
-            words: Box::leak(Box::new_uninit_slice(words)),
-        }
-    }
-    /// Frees a ring that is finished.
-    pub(crate) fn free(ring: ThreadRing) -> Result<(), ThreadRing> {
-        let (control, words) = ring.consumer.reclaim().map_err(ThreadRing::new)?;
-        // SAFETY: both were leaked by `new`, and `reclaim` says that neither end is left.
-        unsafe {
-            drop(Box::from_raw(control));
-            drop(Box::from_raw(words));
-        }
-        Ok(())
-    }
 }
 
 /// The sampler of the process: the usual ones without a call.
@@ -157,26 +130,21 @@ fn ask(sampler: &dyn Sampler, parameters: &SamplingParameters<'_>) -> (u64, u64)
 }
 
 impl Shared {
-    pub(crate) fn new(
-        clock: HostClock,
-        limits: SpanLimits,
-        sampler: ProcessSampler,
-        ring_words: usize,
-        escalate_after: Option<u64>,
-        id_seed: Option<u64>,
-    ) -> Self {
+    /// `seeds` of the threads' seeds are given out already.
+    pub(crate) fn new(plan: Arc<Plan>, seeds: u64) -> Self {
         Shared {
-            clock,
-            limits,
-            sampler,
-            ring_words,
-            escalate_after,
-            id_seed,
+            rings: Rings::new(plan.settings.ring_sizes),
+            alarm: Alarm::default(),
+            revived: OnceLock::new(),
+            plan,
             closed: AtomicBool::new(false),
-            threads: Mutex::default(),
+            threads: Mutex::new(Threads {
+                seeds,
+                ..Threads::default()
+            }),
         }
     }
-    /// Makes this the process's. `false` if there is one.
+    /// Makes this the process's. `None` if there is one.
     pub(crate) fn install(self) -> Option<&'static Shared> {
         let shared = Box::into_raw(Box::new(self));
         // ORDERING: publishes what it points to; pairs with Acquire in `installed`.
@@ -198,28 +166,20 @@ impl Shared {
     fn threads(&self) -> MutexGuard<'_, Threads> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    /// A ring and counters for the thread that asks.
-    pub(crate) fn register(
-        &self,
-        memory: RingMemory,
-    ) -> Option<(SpanProducer<'static>, Arc<ThreadCounters>)> {
-        let (producer, consumer) = spsc_spans(memory.control, memory.words).ok()?;
+    /// Counters for the thread that asks, and its seed where that is not the operating system's.
+    pub(crate) fn register(&self) -> (Arc<ThreadCounters>, Option<[u8; 16]>) {
         let counters = Arc::<ThreadCounters>::default();
         let mut threads = self.threads();
-        threads.new.push(ThreadRing::new(consumer));
         threads.counters.push(counters.clone());
-        Some((producer, counters))
-    }
-    /// The seed of the next thread, where it is not the operating system's.
-    pub(crate) fn next_seed(&self) -> Option<[u8; 16]> {
-        let seed = self.id_seed?;
-        let mut threads = self.threads();
-        threads.seeds += 1;
-        let mut bytes = [0; 16];
-        let (low, high) = bytes.split_at_mut(8);
-        low.copy_from_slice(&seed.to_le_bytes());
-        high.copy_from_slice(&threads.seeds.to_le_bytes());
-        Some(bytes)
+        let seed = self.plan.settings.id_seed.map(|seed| {
+            threads.seeds += 1;
+            let mut bytes = [0; 16];
+            let (low, high) = bytes.split_at_mut(8);
+            low.copy_from_slice(&seed.to_le_bytes());
+            high.copy_from_slice(&threads.seeds.to_le_bytes());
+            bytes
+        });
+        (counters, seed)
     }
     /// The drain has ended.
     pub(crate) fn close(&self) {
@@ -229,27 +189,14 @@ impl Shared {
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
-    /// Rings of threads that the drain does not know yet.
-    pub(crate) fn take_new(&self) -> Vec<ThreadRing> {
-        core::mem::take(&mut self.threads().new)
+    /// Adds up and forgets the counters of threads that are gone.
+    pub(crate) fn forget_gone(&self) {
+        self.threads().forget_gone();
     }
     /// Starts, drops by sampling and ends on all threads.
     pub(crate) fn counts(&self, ledger: &mut Ledger) -> u64 {
         let mut threads = self.threads();
-        let threads = &mut *threads;
-        threads.counters.retain(|counters| {
-            // Only we hold it: the thread is gone, and its counts are final.
-            let gone = Arc::strong_count(counters) == 1;
-            if gone {
-                // ORDERING: takes its last counts over; pairs with Release in the drop of its `Arc`.
-                fence(Ordering::Acquire);
-                let (started, sampled_out, ended) = counters.read();
-                threads.gone.0 += started;
-                threads.gone.1 += sampled_out;
-                threads.gone.2 += ended;
-            }
-            !gone
-        });
+        threads.forget_gone();
         let (mut started, mut sampled_out, mut ended) = threads.gone;
         for counters in &threads.counters {
             let (a, b, c) = counters.read();
@@ -264,9 +211,24 @@ impl Shared {
         ledger.open = started.saturating_sub(sampled_out + ended + ledger.thread_gone);
         ended
     }
-    pub(crate) fn escalate(&self, ended: &EndedUnsampled) -> bool {
-        self.escalate_after
-            .is_some_and(|after| ended.is_error || ended.duration_ticks >= after)
+}
+
+impl Threads {
+    fn forget_gone(&mut self) {
+        let gone = &mut self.gone;
+        self.counters.retain(|counters| {
+            // Only we hold it: the thread is gone, and its counts are final.
+            let is_gone = Arc::strong_count(counters) == 1;
+            if is_gone {
+                // ORDERING: takes its last counts over; pairs with Release in the drop of its `Arc`.
+                fence(Ordering::Acquire);
+                let (started, sampled_out, ended) = counters.read();
+                gone.0 += started;
+                gone.1 += sampled_out;
+                gone.2 += ended;
+            }
+            !is_gone
+        });
     }
 }
 
@@ -275,6 +237,13 @@ pub(crate) fn installed() -> Option<&'static Shared> {
     let shared = INSTALLED.load(Ordering::Acquire);
     // SAFETY: null, or installed and never freed.
     unsafe { shared.as_ref() }
+}
+
+/// In the child of a fork: what was the parent's. From here on nothing is installed.
+pub(crate) fn uninstall() -> *mut Shared {
+    // ORDERING: the child has one thread.
+    THREAD_GONE.store(0, Ordering::Relaxed);
+    INSTALLED.swap(core::ptr::null_mut(), Ordering::AcqRel)
 }
 
 #[cold]

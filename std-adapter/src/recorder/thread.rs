@@ -1,11 +1,16 @@
-//! A thread's part: its ring, its ids, its counters, its current span.
+//! A thread's part: its ring, its ids, its counters. What is current is kept in
+//! [`ambient`](crate::propagation), since it is there without a telemetry too.
 //!
 //! Input: spans that start and end on this thread. Output: records in the thread's ring. Bound: the
-//! ring. Nothing here locks, and after a thread's first span nothing allocates.
+//! ring. Nothing here waits for a lock, and after a thread's first span nothing allocates, unless a burst makes the
+//! ring grow.
 
 use super::clock::HostClock;
-use super::shared::{RingMemory, Shared};
+use super::shared::{Settings, Shared};
+use crate::propagation::ambient;
+use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use spanlet::ring::PushError;
 use spanlet::{
     EndedUnsampled, FinishedSpan, IdGenerator, LocalIds, OpenLimits, Recorder, SamplingDecision,
     SamplingParameters, SamplingResult, SpanBuilder, SpanContext, SpanId, SpanLimits, SpanProducer,
@@ -55,13 +60,16 @@ fn add_one(counter: &AtomicU64) {
 
 #[repr(align(128))]
 pub(crate) struct ThreadState {
-    producer: SpanProducer<'static>,
+    /// INVARIANT: no reference to it outlives a call of `record`, which replaces it between two pushes.
+    producer: UnsafeCell<SpanProducer<'static>>,
     clock: HostClock,
     ids: LocalIds,
     open_limits: OpenLimits,
-    current: Cell<Option<SpanContext>>,
     counters: Arc<ThreadCounters>,
+    settings: &'static Settings,
     shared: &'static Shared,
+    ring_words: Cell<usize>,
+    may_grow: Cell<bool>,
 }
 
 thread_local! {
@@ -70,6 +78,64 @@ thread_local! {
     static HERE: Cell<*const ThreadState> = const { Cell::new(core::ptr::null()) };
     /// Owns what `HERE` points to.
     static OWNER: Owner = const { Owner(Cell::new(core::ptr::null_mut())) };
+    /// No span starts here now: then `HERE` is null.
+    static SUPPRESSED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `run` without recording: on this thread spans that would start meanwhile are off, as if no telemetry were
+/// installed, and so are those of libraries. They still pass their parent's context on.
+///
+/// For whoever sends telemetry: a client that is traced itself would trace its own requests for ever. The threads
+/// of spanlet's own drain and exporters need no such call; a runtime of an exporter's own does, on its threads
+/// (see [`suppress_this_thread`]). Open spans end as usual meanwhile.
+///
+/// ```
+/// let sent = spanlet_std::suppress(|| {
+///     let request: spanlet_std::Span = spanlet_std::span("POST /v1/traces").start();
+///     request.is_recording()
+/// });
+/// assert!(!sent);
+/// ```
+pub fn suppress<T>(run: impl FnOnce() -> T) -> T {
+    struct Back {
+        here: *const ThreadState,
+        forks: u32,
+        was_suppressed: bool,
+    }
+    impl Drop for Back {
+        fn drop(&mut self) {
+            // In the child of a fork that came in between, it is the parent's.
+            if self.forks == super::fork::count() {
+                HERE.set(self.here);
+            }
+            SUPPRESSED.set(self.was_suppressed);
+        }
+    }
+    let _back = Back {
+        here: HERE.replace(core::ptr::null()),
+        forks: super::fork::count(),
+        was_suppressed: SUPPRESSED.replace(true),
+    };
+    run()
+}
+
+/// As [`suppress`], for the rest of this thread: for the threads of an exporter's runtime.
+///
+/// ```
+/// std::thread::spawn(|| {
+///     spanlet_std::suppress_this_thread();
+///     let request: spanlet_std::Span = spanlet_std::span("POST /v1/traces").start();
+///     assert!(!request.is_recording());
+/// }).join().unwrap();
+/// ```
+pub fn suppress_this_thread() {
+    HERE.set(core::ptr::null());
+    SUPPRESSED.set(true);
+}
+
+/// In the child of a fork: this thread's part is the parent's. It is freed when the child's own takes its place.
+pub(crate) fn forget() {
+    HERE.set(core::ptr::null());
 }
 
 struct Owner(Cell<*mut ThreadState>);
@@ -99,12 +165,6 @@ impl Local {
         SpanBuilder::new(self, name)
     }
 
-    /// Makes another context current, or none, and returns what was; for those that cannot nest calls.
-    #[cfg(feature = "tracing")]
-    #[inline]
-    pub(crate) fn replace_current(self, context: Option<SpanContext>) -> Option<SpanContext> {
-        self.here().and_then(|here| here.current.replace(context))
-    }
     /// Nanoseconds of a stretch in ticks.
     #[cfg(feature = "tracing")]
     pub(crate) fn nanos_of(self, ticks: u64) -> u64 {
@@ -133,7 +193,11 @@ impl Local {
 #[cold]
 #[inline(never)]
 fn register() -> bool {
-    let Some(shared) = super::shared::installed() else {
+    if SUPPRESSED.get() {
+        return false;
+    }
+    let installed = super::shared::installed();
+    let Some(shared) = installed.or_else(super::fork::revive) else {
         return false;
     };
     if shared.is_closed() {
@@ -141,18 +205,21 @@ fn register() -> bool {
     }
     OWNER
         .try_with(|owner| {
-            let Some((producer, counters)) = shared.register(RingMemory::new(shared.ring_words))
-            else {
+            let Some(producer) = shared.rings.first() else {
                 return false;
             };
+            let (counters, given) = shared.register();
+            let settings = &shared.plan.settings;
             let state = Box::new(ThreadState {
-                producer,
-                clock: shared.clock.clone(),
-                ids: LocalIds::new(shared.next_seed().unwrap_or_else(seed)),
-                open_limits: OpenLimits::new(&shared.limits),
-                current: Cell::new(None),
+                producer: UnsafeCell::new(producer),
+                clock: settings.clock.clone(),
+                ids: LocalIds::new(given.unwrap_or_else(seed)),
+                open_limits: OpenLimits::new(&settings.limits),
                 counters,
+                settings,
                 shared,
+                ring_words: Cell::new(shared.rings.first_words()),
+                may_grow: Cell::new(shared.rings.may_grow(shared.rings.first_words())),
             });
             let here = Box::into_raw(state);
             HERE.set(here);
@@ -161,6 +228,21 @@ fn register() -> bool {
             true
         })
         .unwrap_or(false)
+}
+
+/// The part of a thread that is suppressed: spans that were open before still end.
+#[cold]
+#[inline(never)]
+fn suppressed() -> Option<*const ThreadState> {
+    let state = OWNER.try_with(|owner| owner.0.get()).ok()?;
+    (SUPPRESSED.get() && !state.is_null()).then_some(state.cast_const())
+}
+
+/// The present for a span that ends where there is no recorder (any more).
+#[cold]
+#[inline(never)]
+fn now_elsewhere() -> Ticks {
+    super::shared::installed().map_or(Ticks(0), |shared| shared.plan.settings.clock.now())
 }
 
 /// 128 bits that the operating system gave.
@@ -187,13 +269,18 @@ const fn no_ids() -> LocalIds {
 }
 
 impl Recorder for Local {
+    const KEEPS_TRACE_STATE: bool = true;
+
     #[inline(always)]
     fn is_enabled(self) -> bool {
         !HERE.get().is_null() || register()
     }
     #[inline(always)]
     fn now(self) -> Ticks {
-        self.here().map_or(Ticks(0), |here| here.clock.now())
+        match self.here() {
+            Some(here) => here.clock.now(),
+            None => now_elsewhere(),
+        }
     }
     #[inline(always)]
     fn span_id(self) -> SpanId {
@@ -212,18 +299,16 @@ impl Recorder for Local {
     #[inline(always)]
     fn sample(self, parameters: &SamplingParameters<'_>) -> SamplingResult {
         match self.known() {
-            Some(here) => here.shared.sampler.sample(parameters),
+            Some(here) => here.settings.sampler.sample(parameters),
             None => SamplingResult::new(SamplingDecision::Drop),
         }
     }
     #[inline(always)]
     fn record(self, span: FinishedSpan<'_>) {
-        let Some(here) = self.here() else {
-            return super::shared::count_thread_gone();
-        };
-        add_one(&here.counters.ended);
-        // Full and too large are counted by the ring.
-        let _ = here.producer.push(span);
+        match self.known() {
+            Some(here) => here.record(span),
+            None => span.hand_over((), record_elsewhere),
+        }
     }
     #[inline(always)]
     fn started(self, recording: bool) {
@@ -237,7 +322,7 @@ impl Recorder for Local {
         let Some(here) = self.known() else {
             return gone();
         };
-        let sampling = here.shared.sampler.sample(parameters);
+        let sampling = here.settings.sampler.sample(parameters);
         let span_id = here.ids.span_id();
         let recording = !matches!(sampling.decision, SamplingDecision::Drop);
         here.started(recording);
@@ -255,27 +340,28 @@ impl Recorder for Local {
     #[inline(always)]
     fn limits(self) -> SpanLimits {
         self.known()
-            .map_or(SpanLimits::DEFAULT, |here| here.shared.limits)
+            .map_or(SpanLimits::DEFAULT, |here| here.settings.limits)
     }
     #[inline(always)]
     fn current(self) -> Option<SpanContext> {
-        self.known().and_then(|here| here.current.get())
+        ambient::current()
     }
     #[inline]
     fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
-        struct Back(Option<SpanContext>);
-        impl Drop for Back {
-            fn drop(&mut self) {
-                if let Some(here) = Local.known() {
-                    here.current.set(self.0);
-                }
-            }
-        }
-        let before = self
-            .here()
-            .and_then(|here| here.current.replace(Some(*context)));
-        let _back = Back(before);
+        let _back = ambient::enter(context);
         run()
+    }
+    #[inline(always)]
+    fn has_trace_state(self) -> bool {
+        ambient::has_trace_state()
+    }
+    #[inline]
+    fn with_trace_state<T>(self, run: impl FnOnce(Option<&str>) -> T) -> T {
+        ambient::with_trace_state(run)
+    }
+    #[inline]
+    fn note_trace_state(self, text: &str) {
+        ambient::note_trace_state(text);
     }
     #[inline(always)]
     fn is_unwinding(self) -> bool {
@@ -287,7 +373,7 @@ impl Recorder for Local {
             super::shared::count_thread_gone();
             return false;
         };
-        let keep = here.shared.escalate(ended);
+        let keep = here.settings.escalate(ended);
         if !keep {
             add_one(&here.counters.let_go);
         }
@@ -295,7 +381,57 @@ impl Recorder for Local {
     }
 }
 
+/// A span that ends where none has started before, or none may: on a new thread, in a suppressed piece of code,
+/// or after the thread's part is gone.
+fn record_elsewhere((): (), span: FinishedSpan<'_>) {
+    if let Some(here) = Local.here() {
+        return here.record(span);
+    }
+    match suppressed() {
+        // SAFETY: as in `known`: the owner keeps it alive, and only this thread sees it.
+        Some(state) => unsafe { (*state).record(span) },
+        None => super::shared::count_thread_gone(),
+    }
+}
+
 impl ThreadState {
+    #[inline(always)]
+    fn record(&self, span: FinishedSpan<'_>) {
+        add_one(&self.counters.ended);
+        // SAFETY: only this thread is here, and the producer is replaced by `record_in_larger` alone.
+        let producer = unsafe { &*self.producer.get() };
+        if !producer.push_at_once(span) {
+            span.hand_over(self, ThreadState::record_slowly);
+        }
+    }
+    /// Where the ring has to look how far the drain is: about twice a lap, and while it is full.
+    fn record_slowly(&self, span: FinishedSpan<'_>) {
+        // SAFETY: as in `record`.
+        let producer = unsafe { &*self.producer.get() };
+        // Full and too large are counted by the ring.
+        let is_full =
+            producer.refuse_if_full(span) || matches!(producer.push(span), Err(PushError::Full));
+        if is_full && self.may_grow.get() {
+            self.record_in_larger(span);
+        }
+    }
+    /// Goes on in a larger ring. The one before is emptied by the drain.
+    #[cold]
+    #[inline(never)]
+    fn record_in_larger(&self, span: FinishedSpan<'_>) {
+        let Some((producer, words)) = self.shared.rings.larger(self.ring_words.get()) else {
+            return;
+        };
+        self.ring_words.set(words);
+        self.may_grow.set(self.shared.rings.may_grow(words));
+        // SAFETY: nobody borrows the producer here (see the field); the old one's drop runs no code of others.
+        let producer = unsafe {
+            *self.producer.get() = producer;
+            &*self.producer.get()
+        };
+        // A span that no ring takes is counted by this one: the other's refusal was taken off.
+        let _ = producer.push(span);
+    }
     #[inline(always)]
     fn started(&self, recording: bool) {
         add_one(if recording {
@@ -319,6 +455,8 @@ fn gone() -> SpanStart {
 
 /// Lets `&Local` be installed as the global tracer.
 impl Recorder for &Local {
+    const KEEPS_TRACE_STATE: bool = true;
+
     #[inline]
     fn is_enabled(self) -> bool {
         Local.is_enabled()
@@ -352,6 +490,15 @@ impl Recorder for &Local {
     }
     fn with_current<T>(self, context: &SpanContext, run: impl FnOnce() -> T) -> T {
         Local.with_current(context, run)
+    }
+    fn has_trace_state(self) -> bool {
+        Local.has_trace_state()
+    }
+    fn with_trace_state<T>(self, run: impl FnOnce(Option<&str>) -> T) -> T {
+        Local.with_trace_state(run)
+    }
+    fn note_trace_state(self, text: &str) {
+        Local.note_trace_state(text);
     }
     fn is_unwinding(self) -> bool {
         std::thread::panicking()

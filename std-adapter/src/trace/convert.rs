@@ -18,7 +18,7 @@ fn flags(w3c: TraceFlags, is_remote: bool) -> u32 {
 }
 
 /// The `service.name` among the attributes of a resource, or empty.
-fn service(resource: &Attributes) -> String {
+pub(super) fn service(resource: &Attributes) -> String {
     let name = resource.iter().find(|(key, _)| key == "service.name");
     name.map_or_else(String::new, |(_, value)| value.to_string())
 }
@@ -169,7 +169,7 @@ fn any_value(bytes: &[u8], depth: u32) -> Option<AttributeValue> {
     Some(found)
 }
 
-fn key_value(mut bytes: &[u8], depth: u32) -> Option<(String, AttributeValue)> {
+pub(super) fn key_value(mut bytes: &[u8], depth: u32) -> Option<(String, AttributeValue)> {
     let mut pair = (String::new(), AttributeValue::Empty);
     while !bytes.is_empty() {
         match take_field(&mut bytes)? {
@@ -191,10 +191,10 @@ fn of_field_one(mut list: &[u8]) -> Option<Vec<&[u8]>> {
     Some(items)
 }
 
-enum Field<'a> {
+pub(super) enum Field<'a> {
     Varint(u64),
     Fixed64(u64),
-    Fixed32,
+    Fixed32(u32),
     Bytes(&'a [u8]),
 }
 
@@ -211,7 +211,7 @@ fn take_varint(from: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn take_field<'a>(from: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
+pub(super) fn take_field<'a>(from: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     let tag = take_varint(from)?;
     let field = match tag & 7 {
         0 => Field::Varint(take_varint(from)?),
@@ -227,9 +227,9 @@ fn take_field<'a>(from: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
             Field::Bytes(bytes)
         }
         5 => {
-            let (_, rest) = from.split_first_chunk::<4>()?;
+            let (bytes, rest) = from.split_first_chunk::<4>()?;
             *from = rest;
-            Field::Fixed32
+            Field::Fixed32(u32::from_le_bytes(*bytes))
         }
         _ => return None,
     };

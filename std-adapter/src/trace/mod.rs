@@ -10,6 +10,8 @@ mod model;
 
 pub(crate) mod convert;
 
+pub(crate) mod decode;
+
 mod json;
 
 mod tree;
@@ -24,6 +26,7 @@ mod waterfall;
 
 pub use bottleneck::{Bottleneck, Hint, HintKind};
 pub use critical_path::{CriticalPath, Segment};
+pub use decode::RequestError;
 pub use json::{JsonLineError, read_json_lines, write_json_lines};
 pub use model::{
     AttributeValue, Attributes, SpanEvent, SpanKind, SpanLink, Status, TraceSpan, attribute,
@@ -31,3 +34,8 @@ pub use model::{
 pub use text::HumanDuration;
 pub use tree::{Attachment, Node, TraceTree};
 pub use waterfall::Waterfall;
+
+/// `text` with everything escaped that could steer a terminal.
+pub(crate) fn escape_for_terminal(text: &str) -> String {
+    text::escape(text, false)
+}

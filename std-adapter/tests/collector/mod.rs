@@ -36,6 +36,28 @@ pub fn export(script: Vec<Step>) -> (ExportOutcome, Vec<Duration>, usize) {
     (outcome, timer.waits(), collector.requests().len())
 }
 
+/// Offers a batch as the queue does, again and again while its fault is one that passes, with a clock that does not
+/// wait; returns how long that was, and the last outcome.
+pub fn outlast(
+    exporter: &dyn SpanExporter,
+    timer: &FakeTimer,
+    batch: Batch<'_>,
+) -> (Duration, ExportOutcome) {
+    let begun = timer.now();
+    loop {
+        let outcome = exporter.export(batch, Duration::from_secs(30));
+        assert_eq!(outcome.spans(), batch.spans, "{outcome:?}");
+        let Some(pause) = outcome.retry_in else {
+            return (timer.now() - begun, outcome);
+        };
+        assert_eq!(
+            outcome.failed, batch.spans,
+            "nothing is in doubt: {outcome:?}"
+        );
+        timer.advance(pause);
+    }
+}
+
 pub fn text(outcome: &ExportOutcome) -> String {
     outcome.error.as_ref().unwrap().to_string()
 }

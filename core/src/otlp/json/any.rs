@@ -19,17 +19,20 @@ pub(super) fn value(out: &mut Json<'_>, value: &Value<'_>) -> Result<(), Full> {
         Value::I64Array(items) => array(out, items.iter(), |out, v| int(out, *v)),
         Value::F64Array(items) => array(out, items.iter(), |out, v| double(out, *v)),
         Value::StrArray(texts) => array(out, texts.iter(), string),
-        Value::Any(raw) => {
-            let at = out.pos();
-            match opaque(out, raw, DEPTH) {
-                Err(Stop::Malformed) => {
-                    out.rewind(at);
-                    bytes(out, raw)
-                }
-                Err(Stop::Full) => Err(Full),
-                Ok(()) => Ok(()),
-            }
+        Value::Any(raw) => any(out, raw),
+    }
+}
+
+/// An encoded AnyValue; its bytes, where it is none.
+pub(super) fn any(out: &mut Json<'_>, raw: &[u8]) -> Result<(), Full> {
+    let at = out.pos();
+    match opaque(out, raw, DEPTH) {
+        Err(Stop::Malformed) => {
+            out.rewind(at);
+            bytes(out, raw)
         }
+        Err(Stop::Full) => Err(Full),
+        Ok(()) => Ok(()),
     }
 }
 
@@ -70,7 +73,7 @@ fn array<'b, T>(
     out.put(b"]}}")
 }
 
-enum Stop {
+pub(super) enum Stop {
     Full,
     Malformed,
 }
@@ -81,13 +84,15 @@ impl From<Full> for Stop {
 }
 
 /// A protobuf field: its number and what it holds.
-enum Field<'a> {
+#[derive(Clone, Copy)]
+pub(super) enum Field<'a> {
     Varint(u64),
     Fixed64([u8; 8]),
     Bytes(&'a [u8]),
-    Fixed32,
+    Fixed32([u8; 4]),
 }
 
+#[inline]
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut v = 0;
     for shift in (0..64).step_by(7) {
@@ -101,7 +106,8 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 /// The next field; `None` where the bytes are no field.
-fn field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
+#[inline]
+pub(super) fn field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     let head = varint(bytes)?;
     let field = match head & 7 {
         0 => Field::Varint(varint(bytes)?),
@@ -117,8 +123,9 @@ fn field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
             Field::Bytes(v)
         }
         5 => {
-            *bytes = bytes.get(4..)?;
-            Field::Fixed32
+            let (v, rest) = bytes.split_first_chunk()?;
+            *bytes = rest;
+            Field::Fixed32(*v)
         }
         _ => return None,
     };

@@ -35,7 +35,7 @@ impl<'a> Json<'a> {
     }
     /// As [`put`](Self::put), for what is a few bytes and how many is not known here.
     #[inline(always)]
-    fn put_short(&mut self, bytes: &[u8]) -> Result<(), Full> {
+    pub(super) fn put_short(&mut self, bytes: &[u8]) -> Result<(), Full> {
         copy_short(self.take(bytes.len())?, bytes);
         Ok(())
     }
