@@ -11,6 +11,7 @@
 //! | `layer` | the spans and events of `tracing`, recorded as spans of this process (feature `tracing`) |
 //! | `logs` | trace and span ids in log lines (features `tracing-json`, `log`) |
 //! | `tower`, `reqwest` | the requests of servers and clients, by features |
+//! | `metrics` | durations of requests as histograms with exemplars (feature `metrics`) |
 //! | [`clock`] | a device's ticks → Unix time, and how far off that may be |
 //! | [`receiver`] | frames of devices in, for gateways; OTLP in, for tests and demonstrations |
 //! | [`export`] | encoded batches to collectors, each span's fate counted |
@@ -43,6 +44,9 @@ pub mod tower;
 
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+
+#[cfg(feature = "metrics")]
+pub mod metrics;
 
 pub mod export;
 
