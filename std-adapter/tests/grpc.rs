@@ -48,6 +48,7 @@ fn status(code: u8) -> GrpcStep {
 fn the_request_is_what_the_protocol_asks_for() {
     let collector = GrpcCollector::play(vec![]);
     let exporter = to(&collector).header("X-Tenant", "a b").unwrap();
+    let exporter = exporter.header("grpc-encoding", "zstd").unwrap();
     let exporter = exporter.build().unwrap();
     let outcome = exporter.export(batch(), Duration::MAX);
     let expected = ExportOutcome {
