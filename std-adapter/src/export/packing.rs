@@ -83,7 +83,7 @@ impl Packing {
                     .transcode(body, formatted)
                     .map_err(|error| match error {
                         // It is over by at least one.
-                    TranscodeError::Full => self.too_large(formatted.len() + 1, false),
+                        TranscodeError::Full => self.too_large(formatted.len() + 1, false),
                         error => bad(error.to_string()),
                     })?;
                 &formatted[..len]

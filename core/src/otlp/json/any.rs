@@ -73,7 +73,7 @@ fn array<'b, T>(
     out.put(b"]}}")
 }
 
-pub(super) enum Stop {
+enum Stop {
     Full,
     Malformed,
 }

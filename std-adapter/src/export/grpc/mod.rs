@@ -161,7 +161,11 @@ impl OtlpGrpcBuilder {
         }
         // What frames the call is not the user's, as over HTTP.
         let own = |name: &str| name.starts_with("grpc-");
-        for (name, value) in config.headers.iter().filter(|(name, _)| !own(name.as_str())) {
+        for (name, value) in config
+            .headers
+            .iter()
+            .filter(|(name, _)| !own(name.as_str()))
+        {
             headers.insert(name.clone(), value.clone());
         }
         let target = GrpcTarget::new(
