@@ -22,7 +22,7 @@ use spanlet::drain::{Delivery, Drain};
 use spanlet::frame::{
     Body, Epoch, FixedSymbols, Frame, FrameEncoder, Link, Message, Progress, StreamDecoder,
 };
-use spanlet::otlp::{OtlpEncoder, OtlpJsonEncoder, Resource};
+use spanlet::otlp::{OtlpEncoder, OtlpJsonEncoder, Resource, transcode_json};
 use spanlet::testing::{ManualClock, TestTracer};
 use spanlet::{
     AlwaysOff, AlwaysOn, ConsistentRatio, DeviceIds, Escalation, IdGenerator, InlineBuf,
@@ -337,6 +337,14 @@ fn spans_and_otlp() {
             spans.for_each(|span| request.push(&span).unwrap());
             request.finish().len()
         })
+    });
+    let request = tracer.with_spans(|spans| {
+        let mut request = OtlpEncoder::new(&mut buf, &resource, &scope, anchor).unwrap();
+        spans.for_each(|span| request.push(&span).unwrap());
+        request.finish().to_vec()
+    });
+    hot.call("OTLP to OTLP/JSON", || {
+        transcode_json(&request, &mut buf).unwrap()
     });
     let mut small = [0; 16];
     hot.call("OTLP, no room", || {

@@ -1,10 +1,10 @@
 //! TLS: whom the exporter trusts, what it shows of itself, and what it says when that fails.
 
+mod certificates;
+
+use certificates::{Identity, file, identity, server_config};
 use core::time::Duration;
-use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConnection, StreamOwned};
 use spanlet_std::config::Config;
 use spanlet_std::export::{
     Batch, ConnectReason, ExportError, ExporterError, OtlpHttpBuilder, OtlpHttpExporter,
@@ -12,7 +12,6 @@ use spanlet_std::export::{
 };
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const BATCH: Batch<'static> = Batch {
@@ -20,36 +19,9 @@ const BATCH: Batch<'static> = Batch {
     spans: 3,
 };
 
-fn file(name: &str, text: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&path, text).unwrap();
-    path
-}
-
-fn identity() -> CertifiedKey<KeyPair> {
-    generate_simple_self_signed(["localhost".to_owned()]).unwrap()
-}
-
 /// An https collector that takes everything, from clients that show `client` if that is given.
-fn serve(server: &CertifiedKey<KeyPair>, client: Option<&CertifiedKey<KeyPair>>) -> String {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let builder = match client {
-        None => builder.with_no_client_auth(),
-        Some(client) => {
-            let mut roots = RootCertStore::empty();
-            roots.add(client.cert.der().clone()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().unwrap())
-        }
-    };
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(server.signing_key.serialize_der()));
-    let config = builder
-        .with_single_cert(vec![server.cert.der().clone()], key)
-        .unwrap();
-    let config = Arc::new(config);
+fn serve(server: &Identity, client: Option<&Identity>) -> String {
+    let config = Arc::new(server_config(server, client));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

@@ -9,7 +9,7 @@
 //! but a fresh trace.
 
 mod flags;
-mod hex_text;
+pub(crate) mod hex_text;
 mod id;
 mod percent;
 

@@ -68,7 +68,7 @@ pub enum ExportError {
     },
     /// The request is larger than the limit, before or after compression.
     RequestTooLarge {
-        /// Size of the request.
+        /// Size of the request; as JSON, at least this.
         bytes: usize,
         /// Largest size allowed.
         limit: usize,

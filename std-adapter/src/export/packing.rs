@@ -82,7 +82,8 @@ impl Packing {
                 let len = self
                     .transcode(body, formatted)
                     .map_err(|error| match error {
-                        TranscodeError::Full => self.too_large(formatted.len(), false),
+                        // It is over by at least one.
+                        TranscodeError::Full => self.too_large(formatted.len() + 1, false),
                         error => bad(error.to_string()),
                     })?;
                 &formatted[..len]

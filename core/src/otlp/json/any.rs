@@ -73,7 +73,7 @@ fn array<'b, T>(
     out.put(b"]}}")
 }
 
-pub(super) enum Stop {
+enum Stop {
     Full,
     Malformed,
 }
@@ -92,7 +92,6 @@ pub(super) enum Field<'a> {
     Fixed32([u8; 4]),
 }
 
-#[inline]
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut v = 0;
     for shift in (0..64).step_by(7) {
@@ -106,7 +105,6 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 /// The next field; `None` where the bytes are no field.
-#[inline]
 pub(super) fn field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     let head = varint(bytes)?;
     let field = match head & 7 {

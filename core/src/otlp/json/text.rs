@@ -1,6 +1,7 @@
 //! JSON's tokens into a fixed buffer. Each function writes its token or reports that there is no room.
 
 use super::{Full, copy_short};
+use crate::context::hex_text::{self, kernel::encode_fields};
 
 /// The buffer and how far it is written.
 pub(super) struct Json<'a> {
@@ -103,6 +104,50 @@ impl<'a> Json<'a> {
         }
         Ok(())
     }
+    /// `head`, the text as it is, `tail`; or `false` and nothing, if the text is not ASCII that stands for itself.
+    #[inline(always)]
+    pub(super) fn plain(&mut self, head: &[u8], text: &[u8], tail: &[u8]) -> Result<bool, Full> {
+        if !is_plain(text) {
+            return Ok(false);
+        }
+        let slot = self.take(head.len() + text.len().saturating_add(tail.len()))?;
+        if let Some((to, rest)) = slot.split_at_mut_checked(head.len()) {
+            to.copy_from_slice(head);
+            if let Some((to, rest)) = rest.split_at_mut_checked(text.len()) {
+                copy_short(to, text);
+                rest.copy_from_slice(tail);
+            }
+        }
+        Ok(true)
+    }
+    /// Lowercase hex in quotes; that of ids by vectors where there are some.
+    #[inline(always)]
+    pub(super) fn quoted_hex(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        let mut digits = [0; hex_text::LEN];
+        let text = if let Ok(id) = <&[u8; 16]>::try_from(bytes) {
+            let [a, b, ..] = id.as_chunks().0 else {
+                return Err(Full);
+            };
+            let words = [u64::from_ne_bytes(*a), u64::from_ne_bytes(*b)];
+            encode_fields(words, 0, 0, &mut digits);
+            digits.get(hex_text::TRACE..hex_text::TRACE + 32)
+        } else if let Ok(id) = <[u8; 8]>::try_from(bytes) {
+            encode_fields([0; 2], u64::from_ne_bytes(id), 0, &mut digits);
+            digits.get(hex_text::SPAN..hex_text::SPAN + 16)
+        } else {
+            None
+        };
+        let Some(text) = text else {
+            self.put(b"\"")?;
+            self.hex(bytes)?;
+            return self.put(b"\"");
+        };
+        if let [open, inside @ .., close] = self.take(text.len() + 2)? {
+            (*open, *close) = (b'"', b'"');
+            copy_short(inside, text);
+        }
+        Ok(())
+    }
     #[cold]
     fn escaped(&mut self, mut rest: &[u8]) -> Result<(), Full> {
         self.put(b"\"")?;
@@ -160,6 +205,23 @@ fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
+/// Whether bytes are ASCII without what needs an escape, eight at a time; the last eight overlap.
+#[inline(always)]
+fn is_plain(bytes: &[u8]) -> bool {
+    const fn odd_in(word: [u8; 8]) -> u64 {
+        special_in(word) | u64::from_ne_bytes(word) & u64::from_ne_bytes([0x80; 8])
+    }
+    match (bytes.last_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(last), ..) => {
+            let words = bytes.as_chunks().0.iter().chain([last]);
+            words.fold(0, |found, word| found | odd_in(*word)) == 0
+        }
+        (None, Some([a, b, c, d]), Some([e, f, g, h])) => {
+            odd_in([*a, *b, *c, *d, *e, *f, *g, *h]) == 0
+        }
+        _ => !bytes.iter().any(|b| is_special(*b) || *b >= 0x80),
+    }
+}
 /// Whether a text needs escapes, eight bytes at a time; the last eight overlap.
 fn has_special(bytes: &[u8]) -> bool {
     match bytes.last_chunk() {
@@ -240,6 +302,9 @@ mod tests {
                         let mut text = [rest; 20];
                         text[at] = byte;
                         assert_eq!(has_special(&text[..len]), is_special(byte));
+                        let plain = rest < 0x80 || len == 1;
+                        let is_plain_byte = !is_special(byte) && byte < 0x80;
+                        assert_eq!(is_plain(&text[..len]), plain && is_plain_byte);
                     }
                 }
             }

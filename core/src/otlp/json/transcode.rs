@@ -42,8 +42,9 @@ impl core::error::Error for TranscodeError {}
 /// Fields that OTLP has no name for are left out. A value that is no valid `AnyValue`, or is nested more than 16
 /// deep, becomes a `bytesValue` of its bytes. Of a field that comes twice and may come once, the last counts.
 ///
-/// Cost: one pass, no allocation, about 150 ns for a span with four attributes. A message whose repeated
-/// fields take turns is read once for each field that it may have.
+/// Cost: one pass, no allocation, about 3,500 instructions for a span with four attributes, one and a half times those
+/// of [`OtlpJsonEncoder`](super::OtlpJsonEncoder). A message whose repeated fields take turns is read once for each field
+/// that it may have.
 ///
 /// # Errors
 /// If `to` is too small, or the bytes are no such request; `to` then holds the beginning of an answer.
@@ -194,6 +195,31 @@ const ATTRIBUTES: Known = known(br#""attributes":["#, Kind::Pairs);
 const DROPPED_ATTRIBUTES: Known = known(br#""droppedAttributesCount":"#, Kind::Number);
 const FLAGS: Known = known(br#""flags":"#, Kind::Fixed32);
 
+/// The next field. Nearly always its tag is one byte, as is its length or number: the rest is out of line.
+#[inline(always)]
+fn next<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
+    if let [tag, second, body @ ..] = *rest
+        && *tag < 0x80
+    {
+        let number = u64::from(*tag >> 3);
+        if *tag & 7 == 2 && *second < 0x80 {
+            let (value, after) = body.split_at_checked(usize::from(*second))?;
+            *rest = after;
+            return Some((number, Field::Bytes(value)));
+        }
+        if *tag & 7 == 0 && *second < 0x80 {
+            *rest = body;
+            return Some((number, Field::Varint(u64::from(*second))));
+        }
+        if *tag & 7 == 1 {
+            let (value, after) = rest.get(1..)?.split_first_chunk()?;
+            *rest = after;
+            return Some((number, Field::Fixed64(*value)));
+        }
+    }
+    field(rest)
+}
+
 #[inline(always)]
 fn find(fields: &'static [Known], number: u64) -> Option<&'static Known> {
     let at = usize::try_from(number).ok()?.checked_sub(1)?;
@@ -219,7 +245,7 @@ fn as_it_comes(out: &mut Json<'_>, raw: &[u8], fields: &'static [Known]) -> Resu
     let mut open = 0;
     while !rest.is_empty() {
         let start = rest;
-        let (number, value) = field(&mut rest).ok_or_else(|| at(start))?;
+        let (number, value) = next(&mut rest).ok_or_else(|| at(start))?;
         let Some(known) = find(fields, number) else {
             continue;
         };
@@ -304,12 +330,8 @@ fn separate(out: &mut Json<'_>, is_first: &mut bool) -> Result<(), Full> {
 fn write(out: &mut Json<'_>, kind: Kind, value: Field<'_>, start: &[u8]) -> Result<(), Stop> {
     match (kind, value) {
         (Kind::Pairs, Field::Bytes(raw)) => pair(out, raw),
-        (Kind::Text, Field::Bytes(raw)) => Ok(out.string(text(raw)?)?),
-        (Kind::Hex, Field::Bytes(raw)) => {
-            out.put(b"\"")?;
-            out.hex(raw)?;
-            Ok(out.put(b"\"")?)
-        }
+        (Kind::Text, Field::Bytes(raw)) => string(out, raw),
+        (Kind::Hex, Field::Bytes(raw)) => Ok(out.quoted_hex(raw)?),
         // A varint of a 32-bit field is cut to 32 bits, as protobuf says.
         #[expect(clippy::cast_possible_truncation, reason = "what protobuf asks for")]
         (Kind::Number, Field::Varint(v)) => Ok(out.unsigned(u64::from(v as u32))?),
@@ -326,8 +348,42 @@ fn write(out: &mut Json<'_>, kind: Kind, value: Field<'_>, start: &[u8]) -> Resu
     }
 }
 
-fn text(raw: &[u8]) -> Result<&str, Stop> {
-    core::str::from_utf8(raw).map_err(|_| at(raw))
+/// A text in quotes.
+#[inline(always)]
+fn string(out: &mut Json<'_>, raw: &[u8]) -> Result<(), Stop> {
+    if out.plain(b"\"", raw, b"\"")? {
+        return Ok(());
+    }
+    unusual(out, raw)
+}
+#[cold]
+fn unusual(out: &mut Json<'_>, raw: &[u8]) -> Result<(), Stop> {
+    let text = core::str::from_utf8(raw).map_err(|_| at(raw))?;
+    Ok(out.string(text)?)
+}
+
+/// An `AnyValue`: the usual ones at a glance.
+#[inline(always)]
+fn any_value(out: &mut Json<'_>, raw: &[u8]) -> Result<(), Full> {
+    let small = match *raw {
+        [0x0a, len, ref text @ ..] if len < 0x80 && usize::from(len) == text.len() => {
+            if out.plain(br#"{"stringValue":""#, text, br#""}"#)? {
+                return Ok(());
+            }
+            None
+        }
+        [0x10, 0] => return out.put(br#"{"boolValue":false}"#),
+        [0x10, 1] => return out.put(br#"{"boolValue":true}"#),
+        [0x18, a] if a < 0x80 => Some(u64::from(a)),
+        [0x18, a, b] if a >= 0x80 && b < 0x80 => Some(u64::from(a & 0x7f) | u64::from(b) << 7),
+        _ => None,
+    };
+    let Some(number) = small else {
+        return any(out, raw);
+    };
+    out.put(br#"{"intValue":""#)?;
+    out.unsigned(number)?;
+    out.put(br#""}"#)
 }
 
 /// A `KeyValue` whose value may be anything.
@@ -337,18 +393,20 @@ fn pair(out: &mut Json<'_>, raw: &[u8]) -> Result<(), Stop> {
     let mut rest = raw;
     while !rest.is_empty() {
         let start = rest;
-        match field(&mut rest).ok_or_else(|| at(start))? {
+        match next(&mut rest).ok_or_else(|| at(start))? {
             (1, Field::Bytes(bytes)) => key = bytes,
             (2, Field::Bytes(bytes)) => value = Some(bytes),
             (1 | 2, _) => return Err(at(start)),
             _ => {}
         }
     }
-    out.put(br#"{"key":"#)?;
-    out.string(text(key)?)?;
+    if !out.plain(br#"{"key":""#, key, b"\"")? {
+        out.put(br#"{"key":"#)?;
+        unusual(out, key)?;
+    }
     if let Some(value) = value {
         out.put(br#","value":"#)?;
-        any(out, value)?;
+        any_value(out, value)?;
     }
     out.put(b"}")?;
     Ok(())

@@ -74,7 +74,8 @@ impl OtlpGrpcBuilder {
         self.config.endpoint = Endpoint::grpc(url, self.config.insecure)?;
         Ok(self)
     }
-    /// Adds metadata to every request; a second one of the same name takes its place.
+    /// Adds metadata to every request; a second one of the same name takes its place. Names that begin with `grpc-` are
+    /// the protocol's own, and left out.
     ///
     /// # Errors
     /// If HTTP does not allow the name or value, or the exporter sets this header itself.
@@ -158,7 +159,13 @@ impl OtlpGrpcBuilder {
         if config.compression == Compression::Gzip {
             headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
         }
-        for (name, value) in config.headers.iter() {
+        // What frames the call is not the user's, as over HTTP.
+        let own = |name: &str| name.starts_with("grpc-");
+        for (name, value) in config
+            .headers
+            .iter()
+            .filter(|(name, _)| !own(name.as_str()))
+        {
             headers.insert(name.clone(), value.clone());
         }
         let target = GrpcTarget::new(
