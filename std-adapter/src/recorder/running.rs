@@ -146,7 +146,7 @@ impl Running {
             shared,
             control: control.clone(),
             queues: destinations.iter().map(|d| d.queue.clone()).collect(),
-            clock: WallClock::new(plan.settings.clock.clone()),
+            clock: WallClock::new(plan.settings.clock),
             resource: plan.resource.clone(),
             scope: plan.scope,
             max_batch_spans: batch.max_export_batch_size,

@@ -212,7 +212,7 @@ fn register() -> bool {
             let settings = &shared.plan.settings;
             let state = Box::new(ThreadState {
                 producer: UnsafeCell::new(producer),
-                clock: settings.clock.clone(),
+                clock: settings.clock,
                 ids: LocalIds::new(given.unwrap_or_else(seed)),
                 open_limits: OpenLimits::new(&settings.limits),
                 counters,
