@@ -6,6 +6,7 @@
 //! | [`resource`] | what produces the spans: from code, the environment, detectors |
 //! | [`propagation`] | context in and out of requests and messages |
 //! | `recorder`: [`Telemetry`], [`span()`] | spans of this process: a ring per thread, a drain thread, a [`Ledger`] |
+//! | `tower`, `reqwest` | the requests of servers and clients, by features |
 //! | [`clock`] | a device's ticks → Unix time, and how far off that may be |
 //! | [`receiver`] | frames of devices in, for gateways; OTLP in, for tests and demonstrations |
 //! | [`export`] | encoded batches to collectors, each span's fate counted |
@@ -19,6 +20,15 @@ pub mod resource;
 pub mod propagation;
 
 mod recorder;
+
+#[cfg(any(feature = "tower", feature = "reqwest"))]
+mod conventions;
+
+#[cfg(feature = "tower")]
+pub mod tower;
+
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 
 pub mod export;
 

@@ -33,11 +33,17 @@
 pub(crate) mod ambient;
 mod carried;
 mod fields;
+#[cfg(feature = "tonic")]
+mod metadata;
 mod process;
 
 pub use fields::{HttpFields, HttpFieldsMut, MessageFields};
 #[cfg(feature = "tiny-http")]
 pub use fields::{NotAsciiError, TinyHttpFields, TinyHttpFieldsMut};
+#[cfg(feature = "tonic")]
+pub use metadata::{MetadataFields, MetadataFieldsMut};
+#[cfg(any(feature = "tower", feature = "reqwest"))]
+pub(crate) use process::inject_from;
 pub(crate) use process::{Settings, set};
 pub use process::{extract, inject};
 

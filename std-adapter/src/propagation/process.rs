@@ -75,9 +75,16 @@ pub fn inject<C: CarrierMut + ?Sized>(
     span: &(impl ParentContext + ?Sized),
     carrier: &mut C,
 ) -> Result<(), C::Error> {
-    let Settings {
-        propagators,
-        allowed,
-    } = settings();
-    Context::current().inject_with(*propagators, span, allowed, carrier)
+    let settings = settings();
+    Context::current().inject_with(settings.propagators, span, &settings.allowed, carrier)
+}
+
+/// The same for the span and the request of `context`.
+#[cfg(any(feature = "tower", feature = "reqwest"))]
+pub(crate) fn inject_from<C: CarrierMut + ?Sized>(
+    context: &Context,
+    carrier: &mut C,
+) -> Result<(), C::Error> {
+    let settings = settings();
+    context.inject_with(settings.propagators, context, &settings.allowed, carrier)
 }
