@@ -3,7 +3,7 @@
 //! Input: requests of a `ClientWithMiddleware`. Output: CLIENT spans, from the request to the head of its answer, as
 //! reqwest's middleware sees it. Bound: nothing beyond the request's own.
 
-use crate::conventions::{self, Call, HeaderNames, Query};
+use crate::conventions::{self, Call, HeaderNames, Query, Server};
 use crate::propagation::{self, Context, HttpFieldsMut, WithContext};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use http::{Extensions, Uri};
@@ -93,6 +93,7 @@ impl Middleware for TraceMiddleware {
             method: request.method(),
             uri: &uri,
             version: request.version(),
+            server: Server::of(&uri),
         }
         .start(&current, &self.query);
         let attempts = extensions.get_or_insert_default::<Attempts>();

@@ -12,6 +12,45 @@ pub(crate) struct Call<'a> {
     pub(crate) method: &'a Method,
     pub(crate) uri: &'a Uri,
     pub(crate) version: Version,
+    pub(crate) server: Server<'a>,
+}
+
+/// Whom a request is sent to; no host where that is not known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Server<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+}
+
+impl<'a> Server<'a> {
+    /// Host and port of a URL, the scheme's own port where it names none.
+    pub(crate) fn of(uri: &'a Uri) -> Self {
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let (host, port) = split_authority(authority);
+        let is_https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
+        let port = port.unwrap_or(if is_https { 443 } else { 80 });
+        Server { host, port }
+    }
+    /// With the two attributes that are known of a call before it is sent.
+    pub(crate) fn start(
+        self,
+        name: &'static str,
+        parent: &Context,
+        [first, second]: [KeyValue<'_>; 2],
+    ) -> Span {
+        let Server { host, port } = self;
+        let attributes = [
+            first,
+            second,
+            KeyValue::new("server.address", host),
+            KeyValue::new("server.port", port),
+        ];
+        let known = if host.is_empty() { 2 } else { 4 };
+        (span(name).kind(SpanKind::Client))
+            .parent(parent)
+            .attributes(attributes.get(..known).unwrap_or_default())
+            .start()
+    }
 }
 
 impl Call<'_> {
@@ -19,22 +58,17 @@ impl Call<'_> {
     pub(crate) fn start(&self, parent: &Context, query: &Query) -> Span {
         let method = method(self.method);
         let name = if method == "_OTHER" { "HTTP" } else { method };
-        let (host, _) = server(self.uri);
-        let attributes = [
+        let known = [
             KeyValue::new("http.request.method", Value::Static(method)),
-            KeyValue::new("server.address", host),
+            KeyValue::new("url.scheme", self.uri.scheme_str().unwrap_or("http")),
         ];
-        let mut span: Span = (span(name).kind(SpanKind::Client))
-            .parent(parent)
-            .attributes(&attributes)
-            .start();
+        let mut span = self.server.start(name, parent, known);
         if span.is_recording() {
             self.describe(&mut span, query);
         }
         span
     }
     fn describe(&self, span: &mut Span, query: &Query) {
-        set_server(span, self.uri);
         let mut url = Text::<256>::new();
         // Cannot fail: what does not fit goes to the heap.
         let _ = write!(url, "{}", Url(self.uri, query));
@@ -45,23 +79,6 @@ impl Call<'_> {
         if let Some(version) = protocol_version(self.version) {
             span.set_static("network.protocol.version", version);
         }
-    }
-}
-
-/// Host and port of a URL, the scheme's own port where it names none.
-fn server(uri: &Uri) -> (&str, u16) {
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let (host, port) = split_authority(authority);
-    let is_https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
-    (host, port.unwrap_or(if is_https { 443 } else { 80 }))
-}
-
-/// `server.address` and `server.port`.
-pub(crate) fn set_server(span: &mut Span, uri: &Uri) {
-    let (host, port) = server(uri);
-    if !host.is_empty() {
-        span.set_attribute("server.address", host)
-            .set_attribute("server.port", port);
     }
 }
 

@@ -12,9 +12,7 @@ mod message;
 mod text;
 mod url;
 
-#[cfg(feature = "tower")]
-pub(crate) use call::set_server;
-pub(crate) use call::{Call, set_route};
+pub(crate) use call::{Call, Server, set_route};
 #[cfg(feature = "tower")]
 pub(crate) use grpc::{GrpcStatus, method_of};
 pub(crate) use message::{HeaderNames, method, protocol_version, set_client_status, set_status};

@@ -3,9 +3,9 @@
 use super::body::TracedBody;
 use super::exchange::{Exchange, SpanEnd, Watch};
 use super::head::{HttpRoute, RequestHead, Resends};
-use crate::conventions::{self, Call, HeaderNames, Query, method_of};
+use crate::Span;
+use crate::conventions::{self, Call, HeaderNames, Query, Server, method_of};
 use crate::propagation::{self, Context, HttpFieldsMut, InContext, WithContext};
-use crate::{Span, span};
 use core::fmt::{self, Display};
 use core::pin::Pin;
 use core::task::{Poll, ready};
@@ -44,6 +44,7 @@ type Filter = dyn Fn(&RequestHead<'_>) -> bool + Send + Sync;
 #[derive(Clone, Default)]
 struct Options {
     filter: Option<Arc<Filter>>,
+    server: Option<(String, u16)>,
     query: Query,
     request_headers: HeaderNames,
     response_headers: HeaderNames,
@@ -70,6 +71,18 @@ impl TraceClientLayer {
     pub fn filter(self, filter: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.with(|options| options.filter = Some(Arc::new(filter)))
     }
+    /// Says whom requests go to that do not name it in their URL, as those of a generated client of tonic:
+    /// `server.address` and `server.port`.
+    ///
+    /// ```
+    /// use spanlet_std::tower::TraceClientLayer;
+    /// let layer = TraceClientLayer::new().server("orders.shop.internal", 50051);
+    /// // let channel = Endpoint::from_static("http://orders.shop.internal:50051").connect().await?;
+    /// // let client = OrdersClient::new(layer.layer(channel));
+    /// ```
+    pub fn server(self, host: &str, port: u16) -> Self {
+        self.with(|options| options.server = Some((host.to_owned(), port)))
+    }
     /// Replaces the values of these keys in `url.full`, besides those of pre-signed URLs (`Signature`, `sig`,
     /// `AWSAccessKeyId`, `X-Goog-Signature`). User names and passwords are always replaced.
     pub fn redact_query<'k>(self, keys: impl IntoIterator<Item = &'k str>) -> Self {
@@ -93,14 +106,19 @@ impl TraceClientLayer {
 impl Options {
     fn start(&self, head: &RequestHead<'_>, current: &Context) -> Exchange {
         let is_grpc = head.is_grpc();
-        let call = Call {
-            method: head.method,
-            uri: head.uri,
-            version: head.version,
+        let server = match (head.uri.authority(), &self.server) {
+            (None, Some((host, port))) => Server { host, port: *port },
+            _ => Server::of(head.uri),
         };
         let mut span = if is_grpc {
-            self.start_grpc(head, current)
+            start_grpc(head, server, current)
         } else {
+            let call = Call {
+                method: head.method,
+                uri: head.uri,
+                version: head.version,
+                server,
+            };
             call.start(current, &self.query)
         };
         if span.is_recording() {
@@ -118,22 +136,6 @@ impl Options {
             .grpc(is_grpc)
             .method(conventions::method(head.method))
     }
-    fn start_grpc(&self, head: &RequestHead<'_>, current: &Context) -> Span {
-        let method = method_of(head.uri.path());
-        let attributes = [
-            KeyValue::new("rpc.system.name", Value::Static("grpc")),
-            KeyValue::new("rpc.method", method),
-        ];
-        let mut span: Span = (span("gRPC").kind(SpanKind::Client))
-            .parent(current)
-            .attributes(&attributes)
-            .start();
-        if span.is_recording() {
-            span.update_name(method);
-            conventions::set_server(&mut span, head.uri);
-        }
-        span
-    }
     fn answered<R: Body>(
         &self,
         mut exchange: Option<Exchange>,
@@ -150,6 +152,17 @@ impl Options {
         }
         response.map(|body| TracedBody::new(body, exchange))
     }
+}
+
+fn start_grpc(head: &RequestHead<'_>, server: Server<'_>, current: &Context) -> Span {
+    let method = method_of(head.uri.path());
+    let known = [
+        KeyValue::new("rpc.system.name", Value::Static("grpc")),
+        KeyValue::new("rpc.method", method),
+    ];
+    let mut span = server.start("gRPC", current, known);
+    span.update_name(method);
+    span
 }
 
 impl<S> Layer<S> for TraceClientLayer {
