@@ -31,6 +31,7 @@ impl core::error::Error for RequestError {}
 #[derive(Debug, Default)]
 pub(crate) struct ScopeSpans {
     pub(crate) resource: Arc<Attributes>,
+    #[allow(dead_code, reason = "for the bridge: Zipkin has no place for it")]
     pub(crate) resource_schema_url: String,
     pub(crate) name: String,
     pub(crate) version: String,

@@ -14,7 +14,8 @@ use std::time::Instant;
 const CUT_GRACE: Duration = Duration::from_millis(250);
 
 /// What is called with each poll.
-pub(super) struct Around(pub(super) Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>);
+pub(super) struct Around(pub(super) Box<Wrap>);
+type Wrap = dyn Fn(&mut dyn FnMut()) + Send + Sync;
 
 impl fmt::Debug for Around {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
