@@ -163,7 +163,8 @@ impl SpanExporter for Hanging {
 pub(crate) fn count(state: &str) -> Option<()> {
     let parent = parent(TraceFlags::SAMPLED);
     let builder = Telemetry::builder_with(Default::default()).batch(BatchConfig {
-        max_queue_size: 1000,
+        // Small where it is to fill up.
+        max_queue_size: if state == "hanging" { 1000 } else { 1 << 20 },
         max_export_batch_size: 512,
         ..BatchConfig::default()
     });
