@@ -65,7 +65,7 @@ mod ours {
     pub(super) fn contender(url: &str) -> Box<dyn Contender> {
         let exporter = OtlpHttpBuilder::default()
             .endpoint(url)
-            .and_then(|builder| Ok(builder.build().expect("no files to read")))
+            .map(|builder| builder.build().expect("no files to read"))
             .expect("a URL");
         let telemetry = Telemetry::builder_with(Default::default())
             .service_name("bench")

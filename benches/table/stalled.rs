@@ -163,7 +163,8 @@ impl SpanExporter for Hanging {
 pub(crate) fn count(state: &str) -> Option<()> {
     let parent = parent(TraceFlags::SAMPLED);
     let builder = Telemetry::builder_with(Default::default()).batch(BatchConfig {
-        max_queue_size: 1000,
+        // Small where it is to fill up.
+        max_queue_size: if state == "hanging" { 1000 } else { 1 << 20 },
         max_export_batch_size: 512,
         ..BatchConfig::default()
     });
@@ -187,9 +188,14 @@ pub(crate) fn count(state: &str) -> Option<()> {
         // The drain's end leaves the thread with its ring.
         telemetry.shutdown(Duration::from_secs(60));
     }
+    // A hanging collector's queue is never empty: there is nothing to wait for.
+    let patience = match state {
+        "answering" => Duration::from_secs(60),
+        _ => Duration::from_millis(200),
+    };
     for _ in 0..20 {
         chunk(&mut Meter::new(Mode::Time), &parent);
-        telemetry.flush(Duration::from_millis(200));
+        telemetry.flush(patience);
     }
     let ledger = telemetry.ledger();
     assert_eq!(ledger.queue_full > 0, state == "hanging", "{ledger}");

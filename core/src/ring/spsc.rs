@@ -378,8 +378,8 @@ impl Producer<'_> {
     /// `push_parts` would do, in a few instructions, for rings that stay full. `false`: it must be asked.
     #[inline(always)]
     pub(crate) fn refuse_if_full(&self, words: usize) -> bool {
-        // ORDERING: as in `refill`.
-        let tail = self.control().tail.0.load(Acquire);
+        // ORDERING: nothing is written into what the consumer gave back: that is for `refill`.
+        let tail = self.control().tail.0.load(Relaxed);
         if self.mask + 1 - self.head.get().wrapping_sub(tail) >= words {
             return false;
         }

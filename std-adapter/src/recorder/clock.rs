@@ -275,7 +275,7 @@ mod tests {
                 "{clock:?}: {took}"
             );
 
-            let mut wall = WallClock::new(clock.clone());
+            let mut wall = WallClock::new(clock);
             let before = SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default();
