@@ -11,6 +11,7 @@
 
 use spanlet::{ParentBased, TraceIdRatio};
 use spanlet_std::export::{Batch, ExportOutcome, ShutdownReport, SpanExporter};
+use spanlet_std::propagation::Context;
 use spanlet_std::{Span, Telemetry, span};
 use std::error::Error;
 use std::hint::black_box;
@@ -19,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const BATCH: u64 = 1000;
+/// A caller that has decided to keep its trace.
+const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// Where spans would be sent to.
 struct Counting(Arc<AtomicU64>);
@@ -94,12 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sampled = per_item(items, traced);
     // The same loop within a trace that is sampled: each span is recorded.
     let all = per_item(items, |items| {
-        let flags = spanlet::TraceFlags::SAMPLED;
-        let context = spanlet::SpanContext::new(
-            spanlet::TraceId::from_bytes([7; 16]).unwrap_or(spanlet::TraceId::INVALID),
-            spanlet::SpanId::from_bytes([7; 8]).unwrap_or(spanlet::SpanId::INVALID),
-            flags,
-        );
+        let context = Context::extract(&[("traceparent", SAMPLED)]);
         for item in 0..items {
             let mut child: Span = span("item").parent(&context).start();
             let hash = black_box(work(item));

@@ -55,5 +55,6 @@ mod command;
 pub mod redis;
 
 pub use call::{Capture, DbCall, DbSpan, DbTarget, PreparedQuery};
+pub(crate) use text::Text;
 pub use text::{QuerySummary, QueryText};
 pub use tokens::Dialect;

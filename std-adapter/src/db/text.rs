@@ -120,13 +120,13 @@ pub(super) fn text_and_summary(dialect: Dialect, sql: &str) -> (QueryText, Query
 
 /// Text in place.
 #[derive(Clone)]
-pub(super) struct Text<const N: usize> {
+pub(crate) struct Text<const N: usize> {
     bytes: [u8; N],
     len: usize,
 }
 
 impl<const N: usize> Text<N> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Text {
             bytes: [0; N],
             len: 0,
@@ -136,7 +136,7 @@ impl<const N: usize> Text<N> {
         self.len == 0
     }
     /// Appends all of them, or nothing.
-    pub(super) fn push(&mut self, parts: &[&str]) -> bool {
+    pub(crate) fn push(&mut self, parts: &[&str]) -> bool {
         let added: usize = parts.iter().map(|part| part.len()).sum();
         if self.len + added > N {
             return false;
@@ -162,7 +162,7 @@ impl<const N: usize> Text<N> {
         self.make_room(CUT.len());
         self.push(&[CUT]);
     }
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         // Made of whole texts.
         core::str::from_utf8(self.bytes.get(..self.len).unwrap_or_default()).unwrap_or_default()
     }

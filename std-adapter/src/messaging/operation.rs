@@ -4,6 +4,7 @@
 //! array on the stack.
 
 use super::{Destination, OperationType};
+use crate::db::Text;
 use crate::propagation::Context;
 use crate::recorder::{Span, span};
 use spanlet::context::CarrierMut;
@@ -206,11 +207,12 @@ impl<'a> Operation<'a> {
             None if inner.is_anonymous || inner.is_temporary => "",
             None => &inner.name,
         };
-        if target.is_empty() {
-            span.update_name(self.name);
-        } else {
-            span.update_name(&format!("{} {target}", self.name));
+        let mut name = Text::<255>::new();
+        let space = if target.is_empty() { "" } else { " " };
+        if !name.push(&[self.name, space, target]) {
+            name.push(&[self.name]);
         }
+        span.update_name(name.as_str());
     }
 
     /// How many there are.
