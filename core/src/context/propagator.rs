@@ -280,9 +280,9 @@ pub enum Propagator {
     B3,
     /// `b3multi`: the several headers.
     B3Multi,
-    /// `jaeger`: see [`jaeger`](super::jaeger).
+    /// `jaeger`: see [`jaeger`].
     Jaeger,
-    /// `ottrace`: see [`ot_trace`](super::ot_trace).
+    /// `ottrace`: see [`ot_trace`].
     OtTrace,
 }
 
