@@ -58,7 +58,7 @@ struct Services {
 }
 
 /// The service. Those that it calls are under `base`.
-pub fn app(base: String) -> Router {
+pub(crate) fn app(base: String) -> Router {
     // 2. A client whose calls are spans, and carry the trace on.
     let client = ClientBuilder::new(reqwest::Client::new())
         .with(TraceMiddleware::new())

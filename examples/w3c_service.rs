@@ -21,13 +21,13 @@ use std::time::Duration;
 
 /// A call that the service is asked to make.
 #[derive(Deserialize)]
-pub struct Call {
+struct Call {
     url: String,
     arguments: Value,
 }
 
 /// The service.
-pub fn app() -> Router {
+pub(crate) fn app() -> Router {
     let client = ClientBuilder::new(reqwest::Client::new())
         .with(TraceMiddleware::new())
         .build();

@@ -15,6 +15,8 @@ mod url;
 pub(crate) use call::{Call, Server, set_route};
 #[cfg(feature = "tower")]
 pub(crate) use grpc::{GrpcStatus, method_of};
-pub(crate) use message::{HeaderNames, method, protocol_version, set_client_status, set_status};
+#[cfg(feature = "tower")]
+pub(crate) use message::set_status;
+pub(crate) use message::{HeaderNames, method, protocol_version, set_client_status};
 pub(crate) use text::Text;
 pub(crate) use url::{Query, Url, split_authority};

@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_goes_to_the_heap() {
         let mut text = Text::<8>::new();
-        write!(text, "{}", "GET ").unwrap();
+        write!(text, "{} ", http::Method::GET).unwrap();
         assert_eq!(text.as_str(), "GET ");
         text.push_str("/ä");
         assert_eq!((text.as_str(), text.long.len()), ("GET /ä", 0));

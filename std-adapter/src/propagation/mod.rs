@@ -104,7 +104,7 @@ impl Context {
     }
 
     /// Does `work` with this as the current context: spans started inside are children of its span, and calls of
-    /// [`inject`](inject) pass on what it carries. What was current before is put back afterwards, also when
+    /// [`inject`] pass on what it carries. What was current before is put back afterwards, also when
     /// `work` unwinds. Costs two stores of a span's context.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         let _back = ambient::attach(self);
