@@ -58,6 +58,7 @@ mod ext;
 
 pub use ext::{RecordedContext, SetParentError, SpanExt};
 
+use crate::propagation::ambient;
 use crate::recorder::Local;
 use callsite::Callsite;
 use core::num::NonZeroU64;
@@ -253,6 +254,9 @@ impl<S: Subscriber> Layer<S> for TracingLayer {
         };
         if self.times {
             slot.public.times().enter(Local.now());
+        }
+        if slot.public.has_trace_state() {
+            note_trace_state(slot, id);
         }
         entered::enter(self.number, id, &context);
     }
@@ -479,6 +483,16 @@ impl TracingLayer {
         happened.add_to(&mut span);
         span.end_at(happened.at);
         happened.held.give_back();
+    }
+}
+
+/// Has the trace state of a span become current with it.
+#[cold]
+fn note_trace_state(slot: &Slot, id: NonZeroU64) {
+    if let Some(mut turn) = wait(slot, id)
+        && let Some(text) = turn.span().and_then(|span| span.trace_state())
+    {
+        ambient::note_trace_state(text);
     }
 }
 
