@@ -43,6 +43,10 @@
 //! until it is first entered, asked for its context or made a parent, because until then it may be given a remote
 //! parent ([`TracingLayer::with_late_parents`]).
 //!
+//! Instructions of a span that is made, entered, left and closed, what the registry does included: 2,060, with four
+//! fields 2,810, with an event 3,530, unsampled 1,750 (callgrind, x86-64; tracing-opentelemetry in
+//! `benches/README.md`: 6,880, 8,430 with four fields, 5,930 unsampled, and 8 to 12 allocations).
+//!
 //! Per-layer filters, `reload` and several layers at once work as for any layer: what a filter hides is not there, and
 //! its children belong to the nearest span that is.
 
