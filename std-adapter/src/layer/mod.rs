@@ -43,6 +43,10 @@
 //! until it is first entered, asked for its context or made a parent, because until then it may be given a remote
 //! parent ([`TracingLayer::with_late_parents`]).
 //!
+//! Instructions of a span that is made, entered, left and closed, what the registry does included: 2,060, with four
+//! fields 2,810, with an event 3,530, unsampled 1,750 (callgrind, x86-64; tracing-opentelemetry in
+//! `benches/README.md`: 6,880, 8,430 with four fields, 5,930 unsampled, and 8 to 12 allocations).
+//!
 //! Per-layer filters, `reload` and several layers at once work as for any layer: what a filter hides is not there, and
 //! its children belong to the nearest span that is.
 
@@ -58,6 +62,7 @@ mod ext;
 
 pub use ext::{RecordedContext, SetParentError, SpanExt};
 
+use crate::propagation::ambient;
 use crate::recorder::Local;
 use callsite::Callsite;
 use core::num::NonZeroU64;
@@ -253,6 +258,9 @@ impl<S: Subscriber> Layer<S> for TracingLayer {
         };
         if self.times {
             slot.public.times().enter(Local.now());
+        }
+        if slot.public.has_trace_state() {
+            note_trace_state(slot, id);
         }
         entered::enter(self.number, id, &context);
     }
@@ -479,6 +487,16 @@ impl TracingLayer {
         happened.add_to(&mut span);
         span.end_at(happened.at);
         happened.held.give_back();
+    }
+}
+
+/// Has the trace state of a span become current with it.
+#[cold]
+fn note_trace_state(slot: &Slot, id: NonZeroU64) {
+    if let Some(mut turn) = wait(slot, id)
+        && let Some(text) = turn.span().and_then(|span| span.trace_state())
+    {
+        ambient::note_trace_state(text);
     }
 }
 

@@ -119,7 +119,7 @@ impl ExemplarCell {
     /// Writes, unless another thread does: one of the two is as good as the other.
     fn set(&self, span: &SpanContext, nanos: u64, unix_nanos: u64) {
         let version = self.version.load(Ordering::Relaxed);
-        if version % 2 != 0
+        if !version.is_multiple_of(2)
             || self
                 .version
                 .compare_exchange(version, version + 1, Ordering::Acquire, Ordering::Relaxed)
@@ -152,7 +152,7 @@ impl ExemplarCell {
                 .map(|word| word.load(Ordering::Relaxed));
             // ORDERING: the words were read before the version is looked at again.
             fence(Ordering::Acquire);
-            if version % 2 == 0 && self.version.load(Ordering::Relaxed) == version {
+            if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
                 return Some(Exemplar {
                     trace_id: TraceId::from_words([high, low])?,
                     span_id: SpanId::from_word(span)?,

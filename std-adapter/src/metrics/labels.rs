@@ -191,10 +191,7 @@ impl Digits {
         let Some(mut number) = number else { return "" };
         let mut from = self.0.len();
         for digit in self.0.iter_mut().rev() {
-            #[expect(clippy::cast_possible_truncation, reason = "a digit")]
-            {
-                *digit = b'0' + (number % 10) as u8;
-            }
+            *digit = b'0' + (number % 10) as u8;
             number /= 10;
             from -= 1;
             if number == 0 {

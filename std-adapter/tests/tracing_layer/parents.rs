@@ -3,8 +3,8 @@
 use crate::fixture::*;
 use spanlet::{ParentContext, Recorder, SpanKind};
 use spanlet_std::layer::{SetParentError, SpanExt, TracingLayer};
-use spanlet_std::propagation::Context;
-use spanlet_std::{Local, Span, span};
+use spanlet_std::propagation::{Context, MessageFields, inject};
+use spanlet_std::{Local, PooledBuf, Span, span};
 use tracing::{Instrument, error, info, info_span};
 
 const REMOTE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -96,6 +96,12 @@ fn a_span_takes_a_remote_parent_until_it_is_used() {
         let kept = info_span!(target: T, parent: None, "dropped", kept = "from the start");
         kept.set_parent(&remote).unwrap();
         info_span!(target: T, parent: &request, "child");
+        request.in_scope(|| {
+            info_span!(target: T, "contextual");
+            let mut sent = MessageFields::new();
+            inject(&span("client").start::<PooledBuf>(), &mut sent).unwrap();
+            assert_eq!(sent.get("tracestate"), Some("rojo=1"));
+        });
         let off = info_span!(target: T, "off", n = 1);
         off.set_parent(&unsampled).unwrap();
         off.in_scope(|| info_span!(target: T, "off too").in_scope(|| info!("nothing")));
@@ -139,6 +145,7 @@ fn a_span_takes_a_remote_parent_until_it_is_used() {
     let child = named(&spans, "child");
     assert_eq!(child.parent_span_id, request.span_id);
     assert_eq!(child.trace_state, "rojo=1");
+    assert_eq!(named(&spans, "contextual").trace_state, "rojo=1");
     assert_eq!(named(&spans, "root").parent_span_id, b"");
     assert!(!names(&spans).iter().any(|name| name.starts_with("off")));
     assert_eq!(spans.iter().filter(|s| s.name == "late").count(), 4);
