@@ -32,6 +32,7 @@ impl core::error::Error for RequestError {}
 pub(crate) struct ScopeSpans {
     pub(crate) resource: Arc<Attributes>,
     #[allow(dead_code, reason = "for the bridge: Zipkin has no place for it")]
+    #[cfg(feature = "opentelemetry")]
     pub(crate) resource_schema_url: String,
     pub(crate) name: String,
     pub(crate) version: String,
@@ -111,6 +112,7 @@ fn resource_spans(message: &[u8], groups: &mut Vec<ScopeSpans>, spans: &mut usiz
         if let (2, Field::Bytes(by_scope)) = (number, field) {
             let mut group = ScopeSpans {
                 resource: resource.clone(),
+                #[cfg(feature = "opentelemetry")]
                 resource_schema_url: schema_url.clone(),
                 ..ScopeSpans::default()
             };
@@ -298,6 +300,7 @@ mod tests {
             let bytes = request.finish();
             assert_eq!(TraceSpan::from_otlp_request(bytes).unwrap(), expected);
             let group = &decode_request(bytes).unwrap()[0];
+            #[cfg(feature = "opentelemetry")]
             assert_eq!(group.resource_schema_url, "https://schema");
             for cut in 1..bytes.len() {
                 assert!(
