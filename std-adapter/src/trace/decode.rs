@@ -299,9 +299,11 @@ mod tests {
             assert_eq!(expected.len(), 2);
             let bytes = request.finish();
             assert_eq!(TraceSpan::from_otlp_request(bytes).unwrap(), expected);
-            let group = &decode_request(bytes).unwrap()[0];
             #[cfg(feature = "opentelemetry")]
-            assert_eq!(group.resource_schema_url, "https://schema");
+            assert_eq!(
+                decode_request(bytes).unwrap()[0].resource_schema_url,
+                "https://schema"
+            );
             for cut in 1..bytes.len() {
                 assert!(
                     TraceSpan::from_otlp_request(&bytes[..cut]).is_err(),

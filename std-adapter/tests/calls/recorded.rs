@@ -101,8 +101,10 @@ pub(crate) fn named<'s>(spans: &'s [OtlpSpan], name: &str) -> &'s OtlpSpan {
 pub(crate) const CLIENT: i32 = 3;
 pub(crate) const PRODUCER: i32 = 4;
 pub(crate) const CONSUMER: i32 = 5;
+#[cfg(any(feature = "redis-tokio", feature = "rusqlite", feature = "sqlx"))]
 pub(crate) const ERROR: i32 = 2;
 
+#[cfg(any(feature = "redis-tokio", feature = "rusqlite", feature = "sqlx"))]
 pub(crate) fn status(span: &OtlpSpan) -> i32 {
     span.status.as_ref().map_or(0, |status| status.code)
 }
