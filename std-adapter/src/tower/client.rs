@@ -1,6 +1,7 @@
 //! The client's side: a request goes out with the context of its own span.
 
 use super::body::TracedBody;
+use super::count::{Count, Metrics};
 use super::exchange::{Exchange, SpanEnd, Watch};
 use super::head::{HttpRoute, RequestHead, Resends};
 use crate::Span;
@@ -42,13 +43,14 @@ pub struct TraceClientLayer(Arc<Options>);
 type Filter = dyn Fn(&RequestHead<'_>) -> bool + Send + Sync;
 
 #[derive(Clone, Default)]
-struct Options {
+pub(super) struct Options {
     filter: Option<Arc<Filter>>,
     server: Option<(String, u16)>,
     query: Query,
     request_headers: HeaderNames,
     response_headers: HeaderNames,
     end: SpanEnd,
+    pub(super) metrics: Metrics,
 }
 
 impl fmt::Debug for TraceClientLayer {
@@ -62,7 +64,7 @@ impl TraceClientLayer {
     pub fn new() -> Self {
         Self::default()
     }
-    fn with(mut self, set: impl FnOnce(&mut Options)) -> Self {
+    pub(super) fn with(mut self, set: impl FnOnce(&mut Options)) -> Self {
         set(Arc::make_mut(&mut self.0));
         self
     }
@@ -131,10 +133,16 @@ impl Options {
             }
             self.request_headers.set(&mut span, head.headers);
         }
+        let method = conventions::method(head.method);
+        let count = if is_grpc {
+            Count::rpc_client(&self.metrics, method_of(head.uri.path()), server)
+        } else {
+            Count::http_client(&self.metrics, method, server)
+        };
         let ours = current.with_span(&span);
-        Exchange::new(span, ours, SpanKind::Client, self.end)
+        Exchange::new(span, ours, SpanKind::Client, self.end, count)
             .grpc(is_grpc)
-            .method(conventions::method(head.method))
+            .method(method)
     }
     fn answered<R: Body>(
         &self,

@@ -3,6 +3,7 @@
 //! Input: what becomes of the answer: its head, its body's frames, an error, or nothing any more. Output: the span's
 //! attributes and status, and its end. Bound: the span and a context, in place.
 
+use super::count::Count;
 use crate::Span;
 use crate::conventions::{GrpcStatus, set_client_status, set_status};
 use crate::propagation::Context;
@@ -19,6 +20,7 @@ pub(super) struct Exchange {
     grpc: Option<Grpc>,
     end: SpanEnd,
     method: &'static str,
+    count: Count,
 }
 
 /// What is known of a call's outcome.
@@ -50,7 +52,13 @@ impl fmt::Debug for Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(span: Span, context: Context, kind: SpanKind, end: SpanEnd) -> Self {
+    pub(super) fn new(
+        span: Span,
+        context: Context,
+        kind: SpanKind,
+        end: SpanEnd,
+        count: Count,
+    ) -> Self {
         Exchange {
             span,
             context,
@@ -58,6 +66,7 @@ impl Exchange {
             grpc: None,
             end,
             method: "",
+            count,
         }
     }
     pub(super) fn grpc(mut self, is_grpc: bool) -> Self {
@@ -70,6 +79,9 @@ impl Exchange {
     }
     pub(super) fn span(&mut self) -> &mut Span {
         &mut self.span
+    }
+    pub(super) fn count(&mut self) -> &mut Count {
+        &mut self.count
     }
     pub(super) fn method_name(&self) -> &'static str {
         self.method
@@ -86,6 +98,7 @@ impl Exchange {
         has_body: bool,
     ) -> bool {
         // The answer to HEAD has no body, whatever it says.
+        self.count.answered(status);
         let stays = has_body && self.end == SpanEnd::Body && self.method != "HEAD";
         if self.grpc.is_some() {
             // A call that fails at once has its status here, and no trailers.
@@ -99,6 +112,12 @@ impl Exchange {
             self.completed();
         }
         stays
+    }
+
+    /// Ends the span, and counts the request.
+    fn end(&mut self) {
+        self.count.ended(self.span.context());
+        self.span.end();
     }
 
     fn http_status(&mut self, status: StatusCode) {
@@ -122,15 +141,16 @@ impl Exchange {
 
     fn grpc_outcome(&mut self, status: GrpcStatus, message: &str) {
         self.grpc = Some(Grpc::Known);
+        let is_error = match self.kind {
+            SpanKind::Server => status.is_error_of_server(),
+            _ => status.is_error_to_client(),
+        };
+        self.count.outcome(status.name(), is_error);
         if !self.span.is_recording() {
             return;
         }
         self.span
             .set_static("rpc.response.status_code", status.name());
-        let is_error = match self.kind {
-            SpanKind::Server => status.is_error_of_server(),
-            _ => status.is_error_to_client(),
-        };
         if is_error {
             self.span.set_static("error.type", status.name());
             if message.is_empty() {
@@ -159,7 +179,7 @@ impl Exchange {
             }
             _ => {}
         }
-        self.span.end();
+        self.end();
     }
 
     /// The answer, or its body, is an error.
@@ -167,11 +187,12 @@ impl Exchange {
         self.fail(core::any::type_name::<E>(), &what);
     }
     fn fail(&mut self, error_type: &'static str, what: &dyn Display) {
+        self.count.failed(error_type);
         if self.span.is_recording() {
             self.span.set_static("error.type", error_type);
             self.span.set_error(&what.to_string());
         }
-        self.span.end();
+        self.end();
     }
 
     /// Nobody waits for the answer any more; its head has not come.
@@ -179,13 +200,14 @@ impl Exchange {
         if self.grpc.is_some() {
             self.grpc_outcome(GrpcStatus::CANCELLED, "");
         }
+        self.count.failed("cancelled");
         if self.span.is_recording() {
             self.span
                 .set_attribute("spanlet.cancelled", true)
                 .set_static("error.type", "cancelled");
             self.span.set_error("dropped before there was an answer");
         }
-        self.span.end();
+        self.end();
     }
     /// The rest of the body is not wanted: a client that has seen enough, a stream that its reader left.
     pub(super) fn cut_short(&mut self) {
@@ -195,15 +217,16 @@ impl Exchange {
         if self.kind == SpanKind::Server {
             self.span.set_attribute("spanlet.cancelled", true);
         }
-        self.span.end();
+        self.end();
     }
     /// What worked on it panicked.
     pub(super) fn panicked(&mut self) {
+        self.count.failed("panic");
         if self.span.is_recording() {
             self.span.set_static("error.type", "panic");
             self.span.set_error("panicked");
         }
-        self.span.end();
+        self.end();
     }
 }
 

@@ -30,6 +30,11 @@
 
 mod body;
 mod client;
+#[cfg(feature = "metrics")]
+mod count;
+#[cfg(not(feature = "metrics"))]
+#[path = "count_disabled.rs"]
+mod count;
 mod exchange;
 mod head;
 mod server;

@@ -1,6 +1,7 @@
 //! The server's side: a request comes in, a span is opened in its trace, the answer goes out.
 
 use super::body::TracedBody;
+use super::count::{Count, Metrics};
 use super::exchange::{Exchange, SpanEnd, Watch};
 use super::head::{HttpRoute, RequestHead};
 use crate::conventions::{
@@ -49,7 +50,7 @@ type Filter = dyn Fn(&RequestHead<'_>) -> bool + Send + Sync;
 type Address = dyn Fn(&RequestHead<'_>) -> Option<IpAddr> + Send + Sync;
 
 #[derive(Clone, Default)]
-struct Options {
+pub(super) struct Options {
     route: Option<Arc<Route>>,
     filter: Option<Arc<Filter>>,
     skipped: Vec<Cow<'static, str>>,
@@ -60,6 +61,7 @@ struct Options {
     trusts_proxy: bool,
     is_https: bool,
     end: SpanEnd,
+    pub(super) metrics: Metrics,
 }
 
 impl fmt::Debug for TraceServerLayer {
@@ -73,7 +75,7 @@ impl TraceServerLayer {
     pub fn new() -> Self {
         Self::default()
     }
-    fn with(mut self, set: impl FnOnce(&mut Options)) -> Self {
+    pub(super) fn with(mut self, set: impl FnOnce(&mut Options)) -> Self {
         set(Arc::make_mut(&mut self.0));
         self
     }
@@ -221,8 +223,13 @@ impl Options {
             }
             self.describe(&mut span, head, is_grpc);
         }
+        let count = if is_grpc {
+            Count::rpc_server(&self.metrics, method_of(path))
+        } else {
+            Count::http_server(&self.metrics, method, self.scheme(head), route.as_deref())
+        };
         let ours = context.with_span(&span);
-        Exchange::new(span, ours, SpanKind::Server, self.end)
+        Exchange::new(span, ours, SpanKind::Server, self.end, count)
             .grpc(is_grpc)
             .method(method)
     }
@@ -428,6 +435,9 @@ impl Options {
         response: Response<R>,
     ) -> Response<TracedBody<R>> {
         if let Some(open) = &mut exchange {
+            if let Some(route) = response.extensions().get::<HttpRoute>() {
+                open.count().route(route.as_str());
+            }
             if open.span().is_recording() {
                 let method = open.method_name();
                 self.describe_answer(open.span(), method, &response);

@@ -9,6 +9,8 @@ mod peer;
 
 mod allocations;
 mod client;
+#[cfg(feature = "metrics")]
+mod counted;
 mod example;
 mod grpc;
 mod server;
