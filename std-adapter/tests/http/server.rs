@@ -15,7 +15,7 @@ use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use tower::{Layer, Service, service_fn};
 
@@ -62,6 +62,9 @@ fn status_of(span: &OtlpSpan) -> (i32, &str) {
 
 const ERROR: i32 = 2;
 
+/// A request for `/never` is there.
+static IS_SERVED: AtomicBool = AtomicBool::new(false);
+
 fn app() -> Router {
     let file = |path| async move {
         let mut answer = format!("of {path}").into_response();
@@ -91,7 +94,13 @@ fn app() -> Router {
             "/panic",
             get(async || -> &'static str { panic!("as it should") }),
         )
-        .route("/never", get(async || std::future::pending::<()>().await))
+        .route(
+            "/never",
+            get(async || {
+                IS_SERVED.store(true, Relaxed);
+                std::future::pending::<()>().await
+            }),
+        )
         .fallback(move |uri: axum::http::Uri| file(uri.path().to_owned()))
         .layer(
             TraceServerLayer::new()
@@ -279,6 +288,10 @@ fn a_client_that_hangs_up_before_there_is_an_answer() {
     stream
         .write_all(&request("GET", "/never", &[("traceparent", &parent)], ""))
         .unwrap();
+    // One that hangs up before it is heard is no request.
+    while !IS_SERVED.load(Relaxed) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     drop(stream);
     let spans = installed().spans_of(id, 1);
     assert_eq!(
