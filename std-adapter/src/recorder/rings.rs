@@ -8,7 +8,11 @@
 //! and takes it back. A ring's memory is not touched before spans lie in it.
 
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::ptr::null_mut;
+use core::sync::atomic::{
+    AtomicPtr, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use spanlet::ring::SpscControl;
 use spanlet::{SpanConsumer, SpanProducer, spsc_spans};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -113,14 +117,18 @@ pub(crate) struct Rings {
     sizes: RingSizes,
     /// Bytes of the rings that are not a thread's first.
     grown_bytes: AtomicUsize,
-    lists: Mutex<Lists>,
+    /// Rings that the drain has not taken over yet: a list, the latest first. Without a lock, because a thread in a
+    /// burst must not wait for a drain that was preempted, nor lose spans over it.
+    new: AtomicPtr<New>,
+    /// How many those are, about.
+    waiting: AtomicUsize,
+    /// First rings for threads to come.
+    free: Mutex<Vec<RingMemory>>,
 }
 
-#[derive(Default)]
-struct Lists {
-    /// Rings that the drain has not taken over yet.
-    new: Vec<ThreadRing>,
-    free: Vec<RingMemory>,
+struct New {
+    ring: ThreadRing,
+    next: *mut New,
 }
 
 impl Rings {
@@ -128,28 +136,42 @@ impl Rings {
         Rings {
             sizes,
             grown_bytes: AtomicUsize::new(0),
-            lists: Mutex::default(),
+            new: AtomicPtr::new(null_mut()),
+            waiting: AtomicUsize::new(0),
+            free: Mutex::default(),
         }
     }
-    fn lists(&self) -> MutexGuard<'_, Lists> {
-        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    fn free(&self) -> MutexGuard<'_, Vec<RingMemory>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Has the drain know of a ring when it looks next. Never waits. How many it has to take note of.
+    fn announce(&self, ring: ThreadRing) -> usize {
+        let next = null_mut();
+        let node = Box::into_raw(Box::new(New { ring, next }));
+        let mut latest = self.new.load(Relaxed);
+        loop {
+            // SAFETY: nobody else has seen the node before the exchange gives it away.
+            unsafe { (*node).next = latest };
+            // ORDERING: publishes the node; pairs with Acquire in `take_new`.
+            match (self.new).compare_exchange_weak(latest, node, Release, Relaxed) {
+                Ok(_) => break,
+                Err(other) => latest = other,
+            }
+        }
+        // ORDERING: a count.
+        self.waiting.fetch_add(1, Relaxed) + 1
     }
     /// A ring for a thread that has none.
     pub(crate) fn first(&self) -> Option<SpanProducer<'static>> {
-        let free = self.lists().free.pop();
+        let free = self.free().pop();
         let memory = free.unwrap_or_else(|| RingMemory::new(self.sizes.first_words));
         let (producer, ring) = memory.split()?;
-        let mut lists = self.lists();
-        lists.new.push(ring);
-        let many = lists.new.len() >= WAITING;
-        drop(lists);
-        if many {
+        if self.announce(ring) >= WAITING {
             super::drain::wake();
         }
         Some(producer)
     }
-    /// A larger ring for the span that one of `words` words has just refused; none if it must not grow, or if
-    /// it would have to wait.
+    /// A larger ring for the span that one of `words` words has just refused; none if it must not grow.
     pub(crate) fn larger(&self, words: usize) -> Option<(SpanProducer<'static>, usize)> {
         let larger = words * GROWTH;
         if !self.may_grow(words) {
@@ -163,17 +185,14 @@ impl Rings {
             self.give_back(larger);
             return None;
         }
-        let grown = self.lists.try_lock().ok().and_then(|mut lists| {
-            let (producer, mut ring) = RingMemory::new(larger).split()?;
-            // What the other has refused is not lost.
-            ring.full_seen = ring.full_seen.wrapping_add(1);
-            lists.new.push(ring);
-            Some((producer, larger))
-        });
-        if grown.is_none() {
+        let Some((producer, mut ring)) = RingMemory::new(larger).split() else {
             self.give_back(larger);
-        }
-        grown
+            return None;
+        };
+        // What the other has refused is not lost.
+        ring.full_seen = ring.full_seen.wrapping_add(1);
+        self.announce(ring);
+        Some((producer, larger))
     }
     /// Whether there is a larger size than this one.
     pub(crate) fn may_grow(&self, words: usize) -> bool {
@@ -187,9 +206,21 @@ impl Rings {
     pub(crate) fn first_words(&self) -> usize {
         self.sizes.first_words
     }
-    /// Rings that the drain does not know yet.
+    /// Rings that the drain does not know yet, in the order in which they came.
     pub(crate) fn take_new(&self) -> Vec<ThreadRing> {
-        core::mem::take(&mut self.lists().new)
+        // ORDERING: a count.
+        self.waiting.store(0, Relaxed);
+        // ORDERING: sees the nodes; pairs with Release in `announce`.
+        let mut list = self.new.swap(null_mut(), Acquire);
+        let mut rings = Vec::new();
+        while !list.is_null() {
+            // SAFETY: a node that `announce` made and gave away; the swap made the list ours alone.
+            let New { ring, next } = *unsafe { Box::from_raw(list) };
+            rings.push(ring);
+            list = next;
+        }
+        rings.reverse();
+        rings
     }
     /// Takes a ring back that is finished.
     pub(crate) fn reclaim(&self, ring: ThreadRing) -> Result<(), ThreadRing> {
@@ -219,11 +250,11 @@ impl Rings {
             memory.free();
             return Ok(());
         }
-        let mut lists = self.lists();
-        if lists.free.len() < KEPT {
-            lists.free.push(memory);
+        let mut free = self.free();
+        if free.len() < KEPT {
+            free.push(memory);
         } else {
-            drop(lists);
+            drop(free);
             memory.free();
         }
         Ok(())
@@ -253,13 +284,13 @@ mod tests {
             assert!(rings.reclaim(ring).is_ok());
         }
         assert_eq!(rings.grown_bytes.load(Relaxed), 0);
-        assert_eq!(rings.lists().free.len(), 1);
+        assert_eq!(rings.free().len(), 1);
         drop(rings.first().expect("the one kept"));
-        assert_eq!(rings.lists().free.len(), 0);
+        assert_eq!(rings.free().len(), 0);
         rings.take_new().into_iter().for_each(|ring| {
             assert!(rings.reclaim(ring).is_ok());
         });
-        rings.lists().free.drain(..).for_each(RingMemory::free);
+        rings.free().drain(..).for_each(RingMemory::free);
     }
 
     #[test]
