@@ -1,6 +1,7 @@
 //! The span's rare ways: values that are set again or cut, items with attributes, texts, drops, growth.
 //!
-//! Out of line, so that the setters stay small where they are inlined.
+//! Out of line, so that the setters stay small where they are inlined. One file, though a long one: all of it
+//! writes into the same open record and counts drops by the same rules.
 
 use super::builder::Extras;
 use super::*;
